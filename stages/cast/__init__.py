@@ -1,0 +1,1 @@
+"""Film -> shots, tracks, whose lips are painted, and with which box."""

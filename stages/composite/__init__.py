@@ -1,0 +1,1 @@
+"""Shard + patches -> an encoded segment."""

@@ -1,0 +1,94 @@
+"""One patch into one frame, in the decoded Y, Cb, Cr planes, inside an even-aligned region round the box.
+
+Outside the region nothing is read or written; inside it, samples where the mask is 0 keep their value.
+"""
+
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+
+from stages.arrays import F32, U8
+from stages.composite.mask import chroma_mask, mouth_mask
+from stages.composite.settings import CompositeSettings
+from stages.media.planes import FORMATS, Plane, Region, RegionColour, even_region, region_planes
+
+_MARGIN_PX = 4  # seamlessClone solves with the pixels just outside its mask
+_CLONED = 0.004  # mask values below half an 8-bit code paint nothing, so they need no solving
+
+
+def paint(
+    frame: VideoFrame,
+    patch: U8,
+    box: tuple[int, int, int, int],
+    landmarks: F32,
+    colour: RegionColour,
+    settings: CompositeSettings,
+) -> Region:
+    """Paint a patch over the face in `box` and return the region that may have changed.
+
+    `patch`: uint8 [px, px, 3] BGR, resized to the box. `box`: x0, y0, x1, y1 px inside the picture.
+    `landmarks`: float32 [68, 2] px of the frame. The frame's planes are changed in place; it is made writable
+    first, because the decoder still predicts from its frames (reference media.md 7.5).
+    """
+    region = even_region(box, _MARGIN_PX, frame.width, frame.height)
+    face = resize_patch(patch, box, settings)
+    if settings.blend == "paste":
+        mask = _box_mask(box, region)
+        pixels = _around(face, box, region)
+    else:
+        mask = mouth_mask(landmarks, box, region, settings.feather)
+        if settings.blend == "seamless":
+            pixels = _seamless(colour.to_bgr(frame, region), face, mask, box, region)
+        else:
+            pixels = _around(face, box, region)
+    frame.make_writable()
+    layout = FORMATS[frame.format.name]
+    chroma = chroma_mask(mask, 1 << layout.shift_x, 1 << layout.shift_y)
+    for target, source, weight in zip(
+        region_planes(frame, region), colour.from_bgr(pixels), (mask, chroma, chroma), strict=True
+    ):
+        mix(target, source, weight)
+    return region
+
+
+def mix(target: Plane, source: Plane, weight: F32) -> None:
+    """target += weight * (source - target), in place, rounded; exact where weight is 0 or 1. All [h, w]."""
+    base = target.astype(np.float32)
+    target[:] = np.rint(base + weight * (source.astype(np.float32) - base)).astype(target.dtype)
+
+
+def resize_patch(patch: U8, box: tuple[int, int, int, int], settings: CompositeSettings) -> U8:
+    """uint8 [px, px, 3] -> the box's own size."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    shrinks = width < patch.shape[1] or height < patch.shape[0]
+    if settings.upscale == "bilinear":
+        how = cv2.INTER_LINEAR
+    else:
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(patch, (width, height), interpolation=how)  # type: ignore[no-any-return]
+
+
+def _around(face: U8, box: tuple[int, int, int, int], region: Region) -> U8:
+    """The patch in its region, its border pixels repeated outwards: there the mask is 0."""
+    return cv2.copyMakeBorder(  # type: ignore[no-any-return]
+        face, box[1] - region[1], region[3] - box[3], box[0] - region[0], region[2] - box[2], cv2.BORDER_REPLICATE
+    )
+
+
+def _box_mask(box: tuple[int, int, int, int], region: Region) -> F32:
+    mask = np.zeros((region[3] - region[1], region[2] - region[0]), np.float32)
+    mask[box[1] - region[1] : box[3] - region[1], box[0] - region[0] : box[2] - region[0]] = 1
+    return mask
+
+
+def _seamless(base: U8, face: U8, mask: F32, box: tuple[int, int, int, int], region: Region) -> U8:
+    """seamlessClone of the face into the region's own pixels, uint8 [h, w, 3] BGR."""
+    source = base.copy()
+    source[box[1] - region[1] : box[3] - region[1], box[0] - region[0] : box[2] - region[0]] = face
+    # A fresh mask each time: OpenCV overwrites the one it is given (media.md 7.6).
+    solid = np.where(mask > _CLONED, np.uint8(255), np.uint8(0))
+    x, y, width, height = cv2.boundingRect(solid)
+    if width < 3 or height < 3:
+        return base
+    # The clone is placed by the centre of the mask's bounding box; this one keeps it where it is.
+    return cv2.seamlessClone(source, base, solid, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)  # type: ignore[no-any-return]

@@ -1,0 +1,71 @@
+"""Shard + patches -> segment file: one thread decodes, some blend, the encoder has its own."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from av.video.frame import VideoFrame
+
+from stages.composite.blend import paint
+from stages.composite.settings import CompositeSettings
+from stages.crops.types import FaceStack
+from stages.media.decode import read_frames
+from stages.media.encode import EncodeSettings, SegmentWriter
+from stages.media.index import VideoIndex
+from stages.media.parallel import ahead, map_ordered
+from stages.media.planes import RegionColour
+from stages.media.settings import MediaSettings
+
+STAGE_VERSION = 1
+_DECODED_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A finished segment."""
+
+    frames: int
+    painted: int
+
+
+class Composite:
+    """Paints a shard's patches into its frames and encodes the segment.
+
+    One call is one shard; memory is a few frames per thread, whatever the shard's length. Frames without a patch
+    reach the encoder as they were decoded.
+    """
+
+    def __init__(self, settings: CompositeSettings, encode: EncodeSettings, media: MediaSettings) -> None:
+        self._settings, self._encode, self._media = settings, encode, media
+        cv2.setNumThreads(1)  # the parallel part is our threads (media.md 7.6: 2.1 times against 1.1)
+
+    def __call__(
+        self, video: Path, index: VideoIndex, start: int, end: int, patches: FaceStack | None, target: Path
+    ) -> Segment:
+        """Write frames [start, end) of a film to `target`, an MP4 segment."""
+        items = {} if patches is None else {int(frame): k for k, frame in enumerate(patches.frames)}
+        own = threading.local()
+
+        def painted(numbered: tuple[int, VideoFrame]) -> VideoFrame:
+            number, frame = numbered
+            item = items.get(number)
+            if item is not None and patches is not None:
+                if not hasattr(own, "colour"):
+                    own.colour = RegionColour(index.picture, self._media)
+                x0, y0, x1, y1 = (int(v) for v in patches.boxes[item])
+                paint(
+                    frame, patches.pixels[item], (x0, y0, x1, y1), patches.landmarks[item], own.colour, self._settings
+                )
+            return frame
+
+        writer = SegmentWriter(target, index.picture, index.time_base, self._encode)
+        try:
+            decoded = ahead(read_frames(video, index, start, end, self._media), _DECODED_AHEAD)
+            for frame in map_ordered(painted, decoded, self._settings.threads):
+                writer.write(frame)
+        except BaseException:
+            writer.abort()
+            raise
+        writer.close()
+        return Segment(frames=end - start, painted=len(items))

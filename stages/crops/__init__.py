@@ -1,0 +1,1 @@
+"""Shard -> face crops and landmarks of the chosen face."""

@@ -1,0 +1,39 @@
+"""The one error a stage raises on purpose: a stable code, and a message that says what to do."""
+
+from typing import Final
+
+CODES: Final = (
+    "ok",
+    "ok_passthrough",
+    "bad_row",
+    "not_found",
+    "decode_error",
+    "no_video",
+    "no_audio",
+    "no_face",
+    "audio_longer",
+    "unsupported",
+    "oom",
+    "timeout",
+    "crashed",
+    "weights_missing",
+    "internal",
+)
+"""Everything a film or shard can end with (design section 5)."""
+
+
+class DubError(Exception):
+    """A film or shard cannot go on, for a reason a user can act on.
+
+    `code` is one of `CODES`. The message names the file or field and says what to do.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        if code not in CODES:
+            raise ValueError(f"unknown code {code!r}")
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,1 @@
+"""Cell -> every face on the film's detection grid."""

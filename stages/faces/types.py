@@ -1,0 +1,79 @@
+"""What a detector finds in one picture, and what the cache holds for one cell."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from stages.arrays import F32, I64, U8, pack, unpack
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Faces of one picture, in pixels of that picture, best score first."""
+
+    boxes: F32
+    """[k, 4] x0, y0, x1, y1: ear to ear, brow or hairline to just under the chin."""
+    scores: F32
+    """[k] in 0..1."""
+    points: F32
+    """[k, 5, 2] x, y of: eye at the picture's left, eye at its right, nose tip, mouth corner at its left,
+    mouth corner at its right. NaN where the detector finds none."""
+
+
+class FaceDetector(Protocol):
+    """A face detector behind one call."""
+
+    width_px: int | None
+    """Pictures are shrunk to this width before `detect`; None: full size."""
+
+    def detect(self, picture: U8) -> Detections:
+        """Find every face of a picture, uint8 [h, w, 3] BGR."""
+        ...
+
+
+@dataclass(frozen=True)
+class CellFaces:
+    """Every face of one cell, the half-open range [start, end) of the film's frame grid."""
+
+    start: int
+    end: int
+    looked: I64
+    """[m] film frames the detector looked at, ascending."""
+    frames: I64
+    """[k] film frame of each face, ascending."""
+    boxes: F32
+    """[k, 4] x0, y0, x1, y1 in pixels of the full frame."""
+    scores: F32
+    """[k]"""
+    points: F32
+    """[k, 5, 2] as in `Detections`, in pixels of the full frame."""
+    cuts: I64
+    """Film frames of this cell that begin a new shot (never `start`: see `first`)."""
+    first: U8
+    """[h, w, 3] BGR small picture of frame `start`: cast compares it with the `last` of the cell before."""
+    last: U8
+    """[h, w, 3] BGR small picture of frame `end - 1`."""
+
+    def to_bytes(self) -> bytes:
+        """The cache file."""
+        return pack(
+            {
+                "range": np.array([self.start, self.end], np.int64),
+                "looked": self.looked,
+                "frames": self.frames,
+                "boxes": self.boxes,
+                "scores": self.scores,
+                "points": self.points,
+                "cuts": self.cuts,
+                "first": self.first,
+                "last": self.last,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "CellFaces":
+        """Read a cache file. Raises ValueError when it is not one."""
+        arrays = unpack(data)
+        start, end = (int(v) for v in arrays.pop("range"))
+        return cls(start=start, end=end, **arrays)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Crops + speech -> redrawn patches."""

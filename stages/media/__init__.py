@@ -1,0 +1,1 @@
+"""Used by all stages: open safely, index, decode, colour, encode, publish."""

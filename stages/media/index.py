@@ -1,0 +1,195 @@
+"""A film's frame grid: every frame's presentation time, from one pass over the packets, without decoding."""
+
+import json
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+
+from stages.arrays import F64, I64, Bool, pack, unpack
+from stages.errors import DubError
+from stages.media import storage
+from stages.media.open import open_media, video_stream
+from stages.media.settings import MediaLimits
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the pictures of a stream are, and how they are tagged (numbers as in ITU-T H.273)."""
+
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+    sar: tuple[int, int]
+    """Sample aspect ratio; (0, 1) when the source says none."""
+    color_range: int
+    """0 unspecified, 1 limited, 2 full."""
+    matrix: int
+    primaries: int
+    transfer: int
+    rate: tuple[int, int]
+    """Average frames a second, only a hint for encoders."""
+    language: str
+    container: str
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """Every frame that the source shows, in the order it is shown."""
+
+    pts: I64
+    """[n] ascending, in `time_base` units."""
+    dts: I64
+    """[n] of the packet that holds the frame."""
+    duration: I64
+    """[n] until the next frame's pts; the last one's time on screen."""
+    keyframe: Bool
+    """[n] whether decoding may begin at the frame's packet (not every one is a safe place: see decode)."""
+    time_base: Fraction
+    """Seconds of one unit of pts."""
+    zero_s: float
+    """The moment of the container's clock at which the dub begins, in seconds."""
+    picture: Picture
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def times(self) -> F64:
+        """[n] seconds of each frame since the dub began."""
+        return np.asarray(self.pts * float(self.time_base) - self.zero_s, np.float64)
+
+    @property
+    def end_pts(self) -> int:
+        """Where the last frame leaves the screen."""
+        return int(self.pts[-1] + self.duration[-1])
+
+    @property
+    def duration_s(self) -> float:
+        """From the first frame's appearance to the last one's end, in seconds."""
+        return float((self.end_pts - int(self.pts[0])) * self.time_base)
+
+    @property
+    def keyframes(self) -> I64:
+        """Frame numbers of the keyframes."""
+        return np.flatnonzero(self.keyframe)
+
+    def to_bytes(self) -> bytes:
+        """The cache file."""
+        facts = {
+            "time_base": [self.time_base.numerator, self.time_base.denominator],
+            "zero_s": self.zero_s,
+            "picture": asdict(self.picture),
+        }
+        return pack(
+            {
+                "pts": self.pts,
+                "dts": self.dts,
+                "duration": self.duration,
+                "keyframe": self.keyframe,
+                "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "VideoIndex":
+        """Read a cache file."""
+        arrays = unpack(data)
+        facts = json.loads(arrays.pop("facts").tobytes())
+        picture = facts["picture"]
+        return cls(
+            **arrays,  # type: ignore[arg-type]
+            time_base=Fraction(*facts["time_base"]),
+            zero_s=facts["zero_s"],
+            picture=Picture(**{**picture, "sar": tuple(picture["sar"]), "rate": tuple(picture["rate"])}),
+        )
+
+
+def index_video(url: str, limits: MediaLimits | None = None) -> VideoIndex:
+    """The frame grid of a film at a path or fsspec URL.
+
+    Packets that an edit list hides are left out, so the sorted pts are those of the frames a player shows
+    (reference media.md 7.4). Raises DubError: `not_found`, `no_video`, `decode_error` (damaged, cut short),
+    `unsupported` (no timestamps, too many frames).
+    """
+    path = storage.localize(url)
+    limits = limits or MediaLimits()
+    with open_media(path, limits) as container:
+        stream = video_stream(container, path)
+        rows: list[tuple[int, int, int, bool]] = []
+        packets = 0
+        for packet in container.demux(stream):
+            if packet.size == 0 and packet.dts is None:
+                continue  # the flush at the end
+            packets += 1
+            if packet.is_discard:
+                continue
+            if packet.pts is None:
+                raise DubError(
+                    "unsupported",
+                    f"{path}: frames without timestamps; remux it first (ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)",
+                )
+            dts = packet.pts if packet.dts is None else packet.dts
+            rows.append((packet.pts, dts, packet.duration or 0, packet.is_keyframe))
+            if len(rows) > limits.max_frames:
+                raise DubError("unsupported", f"{path}: more than {limits.max_frames} frames (media.limits.max_frames)")
+        if stream.frames > packets:
+            raise DubError(
+                "decode_error", f"{path}: cut short, {packets} of {stream.frames} frames are there; copy it again"
+            )
+        if not rows:
+            raise DubError("no_video", f"{path}: its video stream has no frames")
+        return _grid(path, rows, stream, container.start_time, container.format.name)
+
+
+def _grid(
+    path: Path, rows: list[tuple[int, int, int, bool]], stream: VideoStream, start_time: int | None, container: str
+) -> VideoIndex:
+    table = np.array(rows, np.int64)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    pts = table[:, 0]
+    gaps = np.diff(pts)
+    if len(gaps) and gaps.min() <= 0:
+        raise DubError("unsupported", f"{path}: two frames share one timestamp; remux it first")
+    # Containers without frame durations, and those that round them, still give the gaps exactly.
+    usual = int(np.median(gaps)) if len(gaps) else 1
+    last = int(table[-1, 2]) or usual
+    time_base = stream.time_base
+    if time_base is None:
+        raise DubError("unsupported", f"{path}: its video stream has no time base")
+    return VideoIndex(
+        pts=pts,
+        dts=table[:, 1],
+        duration=np.append(gaps, last).astype(np.int64),
+        keyframe=table[:, 3].astype(np.bool_),
+        time_base=Fraction(time_base),
+        # A transport stream's clock starts anywhere; a film with its picture delayed starts at 0 all the same.
+        zero_s=max(0, start_time or 0) / av.time_base,
+        picture=_picture(path, stream, container),
+    )
+
+
+def _picture(path: Path, stream: VideoStream, container: str) -> Picture:
+    context = stream.codec_context
+    if context is None or context.pix_fmt is None:
+        raise DubError("unsupported", f"{path}: no decoder for its video codec")
+    sar = context.sample_aspect_ratio or stream.sample_aspect_ratio
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    return Picture(
+        codec=context.codec.canonical_name,
+        width=context.width,
+        height=context.height,
+        pix_fmt=context.pix_fmt,
+        sar=(sar.numerator, sar.denominator) if sar else (0, 1),
+        color_range=int(context.color_range),
+        matrix=int(context.colorspace),
+        primaries=int(context.color_primaries),
+        transfer=int(context.color_trc),
+        rate=(rate.numerator, rate.denominator),
+        language=stream.language or "",
+        container=container,
+    )

@@ -1,0 +1,83 @@
+"""The only place where media is opened: demuxers and protocols from fixed lists, caps before decoding.
+
+A file's name says nothing about its content: without the lists a playlist or concat script that calls itself
+.mp4 opens other files (reference media.md 5.2, measured).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from stages.errors import DubError
+from stages.media.settings import MediaLimits
+
+FORMATS = "mov,matroska,webm,mpegts,avi,wav,mp3,flac,ogg,aac"
+"""Demuxers that read one self-contained file."""
+PROTOCOLS = "file"
+
+
+@contextmanager
+def open_media(path: Path | str, limits: MediaLimits | None = None) -> Iterator[InputContainer]:
+    """A local media file, opened for reading.
+
+    Raises DubError `not_found` when there is no such file, `decode_error` when it is not media of a known
+    kind, `unsupported` when it is beyond the limits. Errors of FFmpeg inside the block become `decode_error`.
+    """
+    limits = limits or MediaLimits()
+    path = Path(path)
+    if not path.is_file():
+        raise DubError("not_found", f"{path}: there is no such file")
+    try:
+        container = av.open(
+            f"file:{path}",
+            mode="r",
+            options={"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS},
+            timeout=limits.open_timeout_s,
+            metadata_errors="replace",
+        )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DubError("decode_error", f"{path}: not a media file this tool reads ({_reason(error)})") from error
+    with container:
+        _check(container, path, limits)
+        try:
+            yield container
+        except av.error.FFmpegError as error:
+            raise DubError("decode_error", f"{path}: damaged or cut short ({_reason(error)})") from error
+
+
+def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
+    """The film's picture: the first video stream that is not a cover image. Raises DubError `no_video`."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    raise DubError("no_video", f"{path}: there is no video stream in it")
+
+
+def _check(container: InputContainer, path: Path, limits: MediaLimits) -> None:
+    if len(container.streams) > limits.max_streams:
+        raise DubError("unsupported", f"{path}: {len(container.streams)} streams, at most {limits.max_streams}")
+    for video in container.streams.video:
+        context = video.codec_context
+        if context is None:
+            continue
+        if context.width * context.height > limits.max_pixels:
+            raise DubError(
+                "unsupported",
+                f"{path}: picture of {context.width}x{context.height} px, at most {limits.max_pixels} px in all "
+                "(media.limits.max_pixels)",
+            )
+        # The header may say less than the coded pictures: the decoder holds them to the cap too.
+        context.options = {**context.options, "max_pixels": str(limits.max_pixels)}
+    for audio in container.streams.audio:
+        if audio.codec_context is not None and audio.codec_context.channels > limits.max_channels:
+            raise DubError(
+                "unsupported", f"{path}: {audio.codec_context.channels} channels, at most {limits.max_channels}"
+            )
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Segments + dub -> the film."""

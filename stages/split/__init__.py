@@ -1,0 +1,1 @@
+"""Film -> cells and shards: the packet index, and where to cut."""
