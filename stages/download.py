@@ -58,9 +58,7 @@ def download(
     a digest to check the result by. Processes that want one target take turns. Raises DownloadError.
     """
     _check_allowed(url)
-    transfer = _Transfer(
-        url, target.with_name(f".{target.name}.partial"), sha256, size, limit, progress, wait
-    )
+    transfer = _Transfer(url, target.with_name(f".{target.name}.partial"), sha256, size, limit, progress, wait)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")):
@@ -123,9 +121,7 @@ class _Transfer:
             except _BrokenOffError as cut:
                 failures = 1 if self._have() > before else failures + 1
                 if failures >= _ATTEMPTS:
-                    raise DownloadError(
-                        f"{_shown(self.url)}: gave up after {failures} attempts: {cut}"
-                    ) from cut
+                    raise DownloadError(f"{_shown(self.url)}: gave up after {failures} attempts: {cut}") from cut
                 self.wait(float(min(_LONGEST_WAIT_S, 2 ** (failures - 1))))
 
     def _copy(self) -> None:
@@ -175,9 +171,7 @@ class _Transfer:
     def _pour(self, source: IO[bytes], start: int, total: int | None) -> None:
         """Write `source`, bytes `start` to `total` of the file. Raises _BrokenOffError when it ends early."""
         if self.size is not None and total is not None and total != self.size:
-            raise DownloadError(
-                f"{_shown(self.url)}: another file: it has {total} bytes instead of {self.size}"
-            )
+            raise DownloadError(f"{_shown(self.url)}: another file: it has {total} bytes instead of {self.size}")
         most = self.limit if self.size is None else self.size
         done = start
         with self.partial.open("ab" if start else "wb") as file:

@@ -161,9 +161,7 @@ class Weights:
         if source is None:
             if self._held(weight).found:
                 return self.verify(name)
-            raise DubError(
-                "weights_missing", f"{name}: there is no public address to fetch from. {weight.note}"
-            )
+            raise DubError("weights_missing", f"{name}: there is no public address to fetch from. {weight.note}")
         try:
             return download(
                 source,

@@ -18,7 +18,8 @@ class Cast:
     shots: I32
     """[n] number of the shot a frame lies in, ascending from 0."""
     runs: I32
-    """[n] number of the unbroken stretch of one painted face; -1 where nothing is painted. A run never crosses a cut."""
+    """[n] number of the unbroken stretch of one painted face; -1 where nothing is painted. A run never crosses
+    a cut."""
 
     def __len__(self) -> int:
         return len(self.shots)

@@ -1,6 +1,6 @@
 """What a detector finds in one picture, and what the cache holds for one cell."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -38,8 +38,13 @@ class CellFaces:
 
     start: int
     end: int
+    stride: int
+    """Every frame whose number is a multiple of this was looked at: the detection grid of the film."""
+    cut_threshold: float
+    """The score that began a new shot (`FacesSettings.cut_threshold`)."""
     looked: I64
-    """[m] film frames the detector looked at, ascending."""
+    """[m] film frames the detector looked at, ascending: the grid, both sides of every cut, and both ends of
+    the cell. Ends off the grid count only where a shot begins or ends there, so that cells leave no trace."""
     frames: I64
     """[k] film frame of each face, ascending."""
     boxes: F32
@@ -51,7 +56,8 @@ class CellFaces:
     cuts: I64
     """Film frames of this cell that begin a new shot (never `start`: see `first`)."""
     first: U8
-    """[h, w, 3] BGR small picture of frame `start`: cast compares it with the `last` of the cell before."""
+    """[h, w, 3] BGR small picture of frame `start`: cast compares it with the `last` of the cell before
+    (`stages.faces.cuts.boundary_cut`)."""
     last: U8
     """[h, w, 3] BGR small picture of frame `end - 1`."""
 
@@ -59,7 +65,8 @@ class CellFaces:
         """The cache file."""
         return pack(
             {
-                "range": np.array([self.start, self.end], np.int64),
+                "grid": np.array([self.start, self.end, self.stride], np.int64),
+                "cut_threshold": np.array(self.cut_threshold, np.float64),
                 "looked": self.looked,
                 "frames": self.frames,
                 "boxes": self.boxes,
@@ -75,5 +82,9 @@ class CellFaces:
     def from_bytes(cls, data: bytes) -> "CellFaces":
         """Read a cache file. Raises ValueError when it is not one."""
         arrays = unpack(data)
-        start, end = (int(v) for v in arrays.pop("range"))
-        return cls(start=start, end=end, **arrays)  # type: ignore[arg-type]
+        missing = {field.name for field in fields(cls)} - {"start", "end", "stride"} - set(arrays)
+        if missing or "grid" not in arrays:
+            raise ValueError(f"not a cell of faces: {', '.join(sorted(missing)) or 'grid'} missing")
+        start, end, stride = (int(v) for v in arrays.pop("grid"))
+        threshold = float(arrays.pop("cut_threshold"))
+        return cls(start=start, end=end, stride=stride, cut_threshold=threshold, **arrays)  # type: ignore[arg-type]

@@ -125,6 +125,7 @@ def _options(name: str, settings: EncodeSettings) -> dict[str, str]:
         return {"crf": str(settings.crf), "preset": settings.preset, "x264-params": "stitchable=1"}
     if name == "libx265":
         # x265 opens GOPs by default; a segment must stand alone (media.md 3.2).
-        params = f"crf={settings.crf}:no-open-gop=1:pools={settings.threads}:frame-threads={settings.threads}:log-level=error"
+        threads = f"pools={settings.threads}:frame-threads={settings.threads}"
+        params = f"crf={settings.crf}:no-open-gop=1:{threads}:log-level=error"
         return {"preset": settings.preset, "x265-params": params}
     return {"level": "3", "slices": "4", "slicecrc": "1"}

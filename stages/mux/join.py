@@ -10,8 +10,8 @@ from av.video.stream import VideoStream
 
 from stages.errors import DubError
 from stages.media.index import VideoIndex
-from stages.media.open import open_media, video_stream
 from stages.media.ladder import dts_ladder
+from stages.media.open import open_media, video_stream
 
 
 def join_segments(segments: Sequence[Path], index: VideoIndex, target: Path) -> None:

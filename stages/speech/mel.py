@@ -163,7 +163,7 @@ def _gather(starts: I64, columns: int, block: Callable[[int], F32]) -> F32:
 def _block(samples: Samples, number: int, padding: Padding) -> F32:
     """float32[80, BLOCK]: columns from number * BLOCK on; those behind the dub's last one mean nothing.
 
-    Always the whole block: a matrix product may round a column differently in another shape.
+    Always the whole block, so that no step may round a column differently for the shape it is in.
     """
     start = number * BLOCK * _HOP - _HALF
     sound = _emphasised(samples, start, start + (BLOCK - 1) * _HOP + _N_FFT)
@@ -171,10 +171,10 @@ def _block(samples: Samples, number: int, padding: Padding) -> F32:
         _reflect_ends(samples, sound, start)
     if not np.isfinite(sound).all():
         raise ValueError("the dub holds samples that are not finite numbers")
-    spectrum = np.abs(
-        librosa.stft(sound, n_fft=_N_FFT, hop_length=_HOP, win_length=_N_FFT, window="hann", center=False)
+    spectrum = librosa.stft(
+        sound, n_fft=_N_FFT, hop_length=_HOP, win_length=_N_FFT, window="hann", center=False
     )
-    level_db = 20 * np.log10(np.maximum(_FLOOR, np.dot(_mel_basis(), spectrum))) - _REF_DB
+    level_db = 20 * np.log10(np.maximum(_FLOOR, _in_bands(np.abs(spectrum)))) - _REF_DB
     mel: F32 = np.clip(8 * ((level_db - _MIN_DB) / -_MIN_DB) - 4, SILENCE, -SILENCE).astype(np.float32)
     return mel
 
@@ -201,8 +201,22 @@ def _reflect_ends(samples: Samples, sound: F64, start: int) -> None:
             sound[beyond - start] = _emphasised(samples, low, int(inside.max()) + 1)[inside - low]
 
 
+def _in_bands(spectrum: F64) -> F64:
+    """float64[80, T] from magnitudes float64[401, T].
+
+    Band by band over the few bins it covers, not as one matrix product: BLAS rounds by its number of threads
+    and, on a busy machine, takes ten times as long for its threads to meet.
+    """
+    rows = np.ascontiguousarray(spectrum)
+    bands = np.empty((BANDS, spectrum.shape[1]))
+    for band, (first, weights) in enumerate(_triangles()):
+        np.einsum("k,kt->t", weights, rows[first : first + weights.size], out=bands[band])
+    return bands
+
+
 @cache
-def _mel_basis() -> F32:
-    """float32[80, 401]: Slaney mel scale, area-normalised triangles over 20 Hz bins."""
+def _triangles() -> list[tuple[int, F64]]:
+    """Each band's first FFT bin and its weights: Slaney mel scale, area-normalised, over bins of 20 Hz."""
     basis: F32 = mel_filters(sr=RATE, n_fft=_N_FFT, n_mels=BANDS, fmin=_F_MIN_HZ, fmax=_F_MAX_HZ)
-    return basis
+    bins = [np.flatnonzero(row) for row in basis]
+    return [(int(k[0]), row[k[0] : k[-1] + 1].astype(np.float64)) for k, row in zip(bins, basis, strict=True)]

@@ -36,9 +36,15 @@ _JITTER_S: Final = Fraction(1, 100)
 _OVERLAP_S: Final = 1
 """Sound stamped up to this far before what was already heard is dropped; from further back, the clock was set
 anew and the sound goes on where it is."""
-_TIMED_FORMATS: Final = frozenset({"mov", "matroska", "avi"})
-"""Containers whose time 0 means something. The others begin their clock anywhere (MPEG-TS, Ogg) or count the
-encoder's dropped priming (MP3): there, time 0 is where the file begins."""
+_FROM_ZERO: Final = frozenset({"mov", "matroska", "avi"})
+"""Containers whose time 0 is the dub's."""
+_FROM_THE_START: Final = frozenset({"mpegts", "ogg"})
+"""Containers whose clock begins anywhere: their earliest track begins the dub. All others (WAV, FLAC, MP3, ADTS)
+store no times, FFmpeg counts them up, dropped priming and wrong rates included: they are heard without a hole."""
+_LENGTH_STATED: Final = frozenset({"mov", "matroska", "flac"})
+"""Containers whose length is written down, not guessed from the size of the file, as it is for a cut one."""
+_CUT_SHORT_S: Final = 1
+"""A track that ends this long before its stated end was cut off, as by an upload that broke."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Dub:
     replaced: int
     """Source samples that were no finite number and became 0."""
     damaged: int
-    """Packets that could not be decoded and became silence."""
+    """Packets that could not be decoded: silence, or left out of a file that stores no times."""
 
     @property
     def duration_s(self) -> float:
@@ -79,8 +85,8 @@ def decode_dub(
 
     `track`: number among the file's audio tracks from 0, or a track's title or language as the file states
     it; the first by default. Channels are averaged, then resampled; n = ceil(N * 16000 / rate) for N samples.
-    Raises DubError `not_found`, `decode_error`, `no_audio` (no such track, or nothing in it), `unsupported`
-    (an odd sample rate, or longer than `settings.max_dub_s`).
+    Raises DubError: `not_found`, `decode_error` (also: cut short, mostly damaged), `no_audio` (no such track,
+    or nothing in it), `unsupported` (an odd sample rate, or longer than `settings.max_dub_s`).
     """
     settings = settings or SpeechSettings()
     with open_media(path, limits) as container:
@@ -137,6 +143,7 @@ class _Decoder:
     ) -> None:
         self._container, self._stream, self._path = container, stream, path
         self._writer, self._settings = writer, settings
+        self._formats = frozenset(container.format.name.split(","))
         self._run: _Run | None = None
         self._run_start_s = Fraction(0)
         self._clock_s: Fraction | None = None
@@ -158,6 +165,7 @@ class _Decoder:
                 raise DubError("decode_error", f"{self._path}: no packet of its audio track can be decoded")
             raise DubError("no_audio", f"{self._path}: there is no sound in its audio track")
         self._end_run()
+        self._check_whole()
 
     def _frames(self) -> Iterator[AudioFrame]:
         packets = 0
@@ -165,7 +173,9 @@ class _Decoder:
             packets += 1
             try:
                 yield from packet.decode()
-            except av.error.InvalidDataError:
+            except av.error.MemoryError:
+                raise
+            except av.error.FFmpegError:  # decoders of damaged data end with many codes, some of them unnamed
                 self.damaged += 1
         if 2 * self.damaged > packets:
             raise DubError(
@@ -190,11 +200,11 @@ class _Decoder:
 
     def _drift(self, frame: AudioFrame, run: "_Run") -> int:
         """Samples of silence missing before the frame, or minus the samples of it that were heard already."""
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None or frame.time_base is None or not self._formats & (_FROM_ZERO | _FROM_THE_START):
             return 0
         stamp_s = frame.pts * frame.time_base
         if self._clock_s is None:
-            self._clock_s = self._file_start_s(stamp_s)
+            self._clock_s = Fraction(0) if self._formats & _FROM_ZERO else self._file_start_s(stamp_s)
         drift_s = stamp_s - self._clock_s - self._run_start_s - Fraction(run.taken, run.rate)
         if abs(drift_s) <= _JITTER_S:
             # Near the start the stamp itself is right; later on the count is.
@@ -205,10 +215,25 @@ class _Decoder:
         return round(drift_s * run.rate)
 
     def _file_start_s(self, first_s: Fraction) -> Fraction:
-        if not _TIMED_FORMATS.isdisjoint(self._container.format.name.split(",")):
-            return Fraction(0)
         start = self._container.start_time
         return first_s if start is None else min(first_s, Fraction(start, av.time_base))
+
+    def _check_whole(self) -> None:
+        stream, container = self._stream, self._container
+        if not self._formats & _LENGTH_STATED:
+            return
+        if stream.duration is not None and stream.time_base is not None:
+            stated_s = stream.duration * stream.time_base
+        elif container.duration is not None and len(container.streams) == 1:
+            stated_s = Fraction(container.duration, av.time_base)
+        else:
+            return
+        heard_s = Fraction(self._writer.written, RATE)
+        if heard_s < stated_s - _CUT_SHORT_S:
+            raise DubError(
+                "decode_error",
+                f"{self._path}: cut short, its audio ends at {float(heard_s):.1f} s of {float(stated_s):.1f} s",
+            )
 
     def _check_length(self, run: "_Run", more: int) -> None:
         if self._run_start_s + Fraction(run.taken + more, run.rate) > self._settings.max_dub_s:

@@ -1,1 +1,0 @@
-"""Where a job runs: pool sizes and the pre-flight."""

@@ -1,0 +1,81 @@
+"""The settings of a run: every stage's own, composed; presets in configs/*.yaml; `--set a.b=value` on top."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field
+
+from pipeline.overrides import ConfigError, apply
+from stages.cast.settings import CastSettings
+from stages.composite.settings import CompositeSettings
+from stages.crops.settings import CropsSettings
+from stages.faces.settings import FacesSettings
+from stages.lips.settings import LipsSettings
+from stages.media.encode import EncodeSettings
+from stages.media.settings import MediaSettings
+from stages.mux.settings import MuxSettings
+from stages.settings import Settings
+from stages.speech.settings import SpeechSettings
+from stages.split.settings import SplitSettings
+
+
+class RunSettings(Settings):
+    """How the work is spread; no pixel depends on it."""
+
+    workers: int | None = Field(None, ge=1, le=1024)
+    """Actors of each CPU stage on Ray. Empty: as many as the cluster has room for."""
+    fail_on: Literal["any", "all", "never"] = "any"
+    """Which failed films make the exit status 2."""
+    overwrite: bool = False
+    """Replace outputs that exist. Without it a film whose output this work folder did not make is left alone."""
+    progress_s: float = Field(5.0, gt=0)
+    """Seconds between two progress lines where there is no terminal."""
+
+
+class Config(Settings):
+    """Everything a run can be told."""
+
+    weights_dir: str | None = None
+    """Folder of model weights, the same path on every machine. Empty: $DUBLINE_WEIGHTS, else ~/.cache/dubline."""
+    media: MediaSettings = MediaSettings()
+    """Opening and decoding."""
+    split: SplitSettings = SplitSettings()
+    """Cells and shards."""
+    speech: SpeechSettings = SpeechSettings()
+    """The dub."""
+    faces: FacesSettings = FacesSettings()
+    """Face detection."""
+    cast: CastSettings = CastSettings()
+    """Whose lips are painted, and with which box."""
+    crops: CropsSettings = CropsSettings()
+    """Crops and landmarks."""
+    lips: LipsSettings = LipsSettings()
+    """The generator."""
+    composite: CompositeSettings = CompositeSettings()
+    """Blending."""
+    encode: EncodeSettings = EncodeSettings()
+    """Segments."""
+    mux: MuxSettings = MuxSettings()
+    """The finished film."""
+    run: RunSettings = RunSettings()
+    """How the work is spread."""
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The config of a YAML file (none: all defaults) with `a.b=value` overrides.
+
+    Raises ConfigError naming every problem with its dotted path, and the nearest known key.
+    """
+    values: object = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(Path(path).read_text()) or {}
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: there is no such config file") from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold keys like `lips:`, not a {type(values).__name__}")
+    return apply(Config, values, overrides)

@@ -1,0 +1,121 @@
+"""The whole graph on one page, and its in-process twin.
+
+    films -> split -> [cells] -> faces -> cast -> [shards] -> crops -> lips -> composite -> mux -> rows
+
+A step that fans out is a task and is followed by a repartition to one row a block: Ray Data's parallelism is blocks,
+not rows (reference ray.md 3.3). Steps that load models are actors. There is no barrier: the row that lands last
+carries its film on (`ready`), and the driver reads small rows as they come.
+"""
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import Config
+from pipeline.pools import TASK_CPUS, Pool
+from pipeline.rows import SCHEMA, Row, from_table, to_table
+from pipeline.steps import CutCrops, DrawLips, FindFaces, MakeCast, MuxFilm, PaintSegment, Split, Step
+from stages.errors import DubError
+
+STEPS: tuple[type[Step], ...] = (Split, FindFaces, MakeCast, CutCrops, DrawLips, PaintSegment, MuxFilm)
+"""In the order the data goes through."""
+FANS_OUT = {Split, MakeCast}
+_TASKS_AT_ONCE = 8  # films split, cast or muxed side by side
+
+
+def run_inline(films: Iterable[Row], config: Config, work: str) -> Iterator[Row]:
+    """The graph in this process: the same steps on the same rows, one after the other."""
+    rows: Iterator[Row] = iter(films)
+    for kind in STEPS:
+        rows = _each(kind(config, work), rows)
+    yield from rows
+
+
+def run_on_ray(films: Iterable[Row], config: Config, work: str, pools: Mapping[str, Pool]) -> Iterator[Row]:
+    """The graph on the Ray cluster this process is connected to."""
+    import ray
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.max_consecutive_actor_init_deaths = 3
+    told = {"config": config.model_dump_json(), "work": work}
+    with ray.data.DataContext.current(context):
+        rows = [row.to_dict() for row in films]
+        data = ray.data.from_items(rows, override_num_blocks=len(rows))
+        for kind in STEPS:
+            pool = pools.get(kind.name)
+            if pool is None:
+                data = data.flat_map(
+                    run_task,
+                    fn_kwargs={"name": kind.name, **told},
+                    num_cpus=TASK_CPUS,
+                    compute=TaskPoolStrategy(size=_TASKS_AT_ONCE),
+                )
+            else:
+                data = data.map_batches(
+                    Worker,
+                    fn_constructor_kwargs={"name": kind.name, **told},
+                    batch_size=1,
+                    batch_format="pyarrow",
+                    num_cpus=pool.cpus,
+                    num_gpus=pool.gpus,
+                    compute=ActorPoolStrategy(min_size=pool.min_size, max_size=pool.max_size),
+                )
+            if kind in FANS_OUT:
+                data = data.repartition(target_num_rows_per_block=1)
+        for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from from_table(table)
+
+
+class Worker:
+    """A step in a Ray actor: made once, called with a table of one row."""
+
+    def __init__(self, name: str, config: str, work: str) -> None:
+        self._step = _make(name, config, work)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows that go on."""
+        return to_table([out for row in from_table(table) for out in guarded(self._step, row)])
+
+
+def run_task(columns: dict[str, Any], name: str, config: str, work: str) -> list[dict[str, Any]]:
+    """A step in a Ray task: one row in, any number out."""
+    step = _make(name, config, work)
+    return [out.to_dict() for out in guarded(step, Row.from_dict(columns))]
+
+
+def guarded(step: Callable[[Row], Iterator[Row]], row: Row) -> list[Row]:
+    """The rows that go on for a row; whatever goes wrong becomes a row with a code, and passes the rest untouched."""
+    if row.failed:
+        return [replace(row, payload=b"")]
+    name = getattr(step, "name", "")
+    try:
+        return list(step(row))
+    except DubError as error:
+        return [_failed(row, name, error.code, error.message)]
+    except MemoryError:
+        return [_failed(row, name, "oom", f"{row.film}: not enough memory; lower split.shard_s or the workers")]
+    except Exception as error:
+        where = "".join(traceback.format_exception(error)[-3:]).strip()
+        return [_failed(row, name, "internal", f"{row.film}: {type(error).__name__}: {error}\n{where}")]
+
+
+def _failed(row: Row, stage: str, code: str, message: str) -> Row:
+    return replace(row, code=code, message=message, stage=stage, ready=False, payload=b"")
+
+
+def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:
+    for row in rows:
+        yield from guarded(step, row)
+
+
+def _make(name: str, config: str, work: str) -> Step:
+    kind = next(step for step in STEPS if step.name == name)
+    return kind(Config.model_validate_json(config), work)
+
+
+assert set(SCHEMA.names) == set(Row.__dataclass_fields__)

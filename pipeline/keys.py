@@ -1,0 +1,112 @@
+"""What each file of the work folder depends on, as its name (design section 4).
+
+A changed setting makes new names for what depends on it, and for nothing else. Keys hold content, never paths.
+"""
+
+import hashlib
+
+import numpy as np
+
+from pipeline.config import Config
+from pipeline.film import Film
+from pipeline.job import Job
+from stages.cast.plan import Shard
+from stages.cast.types import Cast
+from stages.composite.composite import STAGE_VERSION as COMPOSITE_VERSION
+from stages.crops.crops import STAGE_VERSION as CROPS_VERSION
+from stages.crops.landmarks.smooth import reach_s
+from stages.faces.faces import faces_key as _faces_key
+from stages.lips.lips import generator_key, speech_shift_s
+from stages.media import storage
+from stages.media.index import VideoIndex
+from stages.mux.mux import STAGE_VERSION as MUX_VERSION
+from stages.settings import digest
+from stages.speech.mel import MelWindows
+from stages.weights import Weights
+
+_SPEECH_VERSION = 1
+_PLAN_VERSION = 1
+
+
+def speech_key(film: Film, config_speech: object) -> str:
+    """The dub: the file's content and track, or the text, its language and its voice."""
+    if film.audio is not None:
+        return digest(_SPEECH_VERSION, storage.identity(film.audio), film.audio_track, config_speech)
+    return digest(_SPEECH_VERSION, film.text, film.language, film.voice, config_speech)
+
+
+def faces_key(config: Config, weights: Weights) -> str:
+    """Detections of any film."""
+    return _faces_key(config.faces, weights)
+
+
+def landmarks_key(config: Config, weights: Weights) -> str:
+    """Raw landmarks, given the boxes they are looked for in."""
+    settings = config.crops.landmarks
+    sha = weights.sha256(settings.weights_spec) if settings.weights_spec else ""
+    return digest(CROPS_VERSION, settings, sha, config.media.untagged_matrix, config.media.conversion)
+
+
+def film_key(job: Job, config: Config, weights: Weights) -> str:
+    """Everything a finished film depends on."""
+    film = job.film.model_dump(mode="json", exclude={"id", "video", "audio", "output", "consent"})
+    return digest(
+        _PLAN_VERSION,
+        MUX_VERSION,
+        job.video_key,
+        job.speech_key,
+        film,
+        job.film.output.rsplit(".", 1)[-1].lower(),
+        faces_key(config, weights),
+        config.cast,
+        config.split,
+        _picture_key(config, weights),
+        generator_key(job.generator, config.lips, weights),
+        config.speech.mel_padding,
+        config.mux,
+    )
+
+
+def _picture_key(config: Config, weights: Weights) -> str:
+    """Crops, blending and encoding."""
+    media = config.media.model_dump(include={"untagged_matrix", "conversion"})
+    composite = config.composite.model_dump(exclude={"threads"})
+    crops = config.crops.model_dump(exclude={"landmarks"})
+    return digest(COMPOSITE_VERSION, media, composite, crops, landmarks_key(config, weights), config.encode)
+
+
+class ShardKeys:
+    """Keys of one film's shards.
+
+    A shard's picture depends on its own frames, on the chosen boxes in it and as far beyond as landmark smoothing
+    looks, and on the samples its mouths hear: a line recorded anew costs the shards it is spoken in.
+    """
+
+    def __init__(
+        self, job: Job, config: Config, weights: Weights, index: VideoIndex, cast: Cast, windows: MelWindows
+    ) -> None:
+        self._video, self._index, self._cast, self._windows = job.video_key, index, cast, windows
+        self._plain = digest(COMPOSITE_VERSION, config.encode)
+        self._painted = digest(
+            _picture_key(config, weights),
+            generator_key(job.generator, config.lips, weights),
+            config.speech.mel_padding,
+        )
+        self._shift_s = speech_shift_s(job.generator, config.lips)
+        landmarks = config.crops.landmarks
+        smooths = landmarks.weights_spec is not None  # the providers that look at pixels
+        self._reach_s = reach_s(landmarks.smooth_s) if smooths else 0.0
+        self._stride = landmarks.stride if smooths else 0
+
+    def of(self, shard: Shard) -> str:
+        """The key of one shard."""
+        if not shard.painted:
+            return digest(self._video, shard.start, shard.end, self._plain)
+        times = self._index.times
+        low = int(np.searchsorted(times, times[shard.start] - self._reach_s)) - self._stride
+        high = int(np.searchsorted(times, times[shard.end - 1] + self._reach_s)) + 1 + self._stride
+        near = self._cast.part(max(0, low), min(len(times), high))
+        seen = hashlib.sha256(near.boxes.tobytes() + near.points.tobytes() + near.painted.tobytes()).hexdigest()
+        frames = np.flatnonzero(self._cast.painted[shard.start : shard.end]) + shard.start
+        heard = self._windows.heard_digest(times[frames] + self._shift_s)
+        return digest(self._video, shard.start, shard.end, self._painted, seen, heard)

@@ -1,0 +1,96 @@
+"""The work folder: where everything is, and who may do it.
+
+Nothing here is a database: a file that is there is done, names hold everything the content depends on, and every
+file appears whole or not at all (design section 4).
+"""
+
+import hashlib
+import json
+from typing import Any
+
+import fsspec
+
+from stages.media import storage
+
+
+class WorkFolder:
+    """Names and small JSON files under one fsspec URL."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+
+    def index(self, video: str) -> str:
+        """Packet index of a source."""
+        return storage.join(self.root, "cache/index", f"{video}.npz")
+
+    def speech(self, key: str, suffix: str) -> str:
+        """The dub: 16 kHz samples (.npy), or a spoken text (.wav)."""
+        return storage.join(self.root, "cache/speech", f"{key}{suffix}")
+
+    def cells(self, video: str) -> str:
+        """Folder of a source's detected faces."""
+        return storage.join(self.root, "cache/faces", video)
+
+    def cell(self, video: str, start: int, end: int, key: str) -> str:
+        """Faces of one cell."""
+        return storage.join(self.cells(video), cell_name(start, end, key))
+
+    def landmarks(self, video: str) -> str:
+        """Folder of a source's landmarks."""
+        return storage.join(self.root, "cache/landmarks", video)
+
+    def segments(self, video: str) -> str:
+        """Folder of a source's finished segments and their markers."""
+        return storage.join(self.root, "segments", video)
+
+    def segment(self, video: str, key: str) -> str:
+        """A finished segment."""
+        return storage.join(self.segments(video), f"{key}.mp4")
+
+    def marker(self, video: str, key: str) -> str:
+        """The JSON beside a finished segment; it is written last."""
+        return storage.join(self.segments(video), f"{key}.json")
+
+    def film(self, film: str, name: str) -> str:
+        """plan.json, cast.npz, done.json of a film."""
+        return storage.join(self.root, "films", film, name)
+
+    def run(self, run: str, name: str) -> str:
+        """A file of one run."""
+        return storage.join(self.root, "runs", run, name)
+
+    def claim(self, film: str, what: str, run: str, owner: str) -> bool:
+        """Whether `owner` may do `what` for a film in this run: the first to ask, and itself again on a retry.
+
+        Fan-ins are level-triggered: two cells that land together both see all cells there. The claim keeps the
+        film from being cast twice. It belongs to a run, so a crash leaves nothing that blocks the next one.
+        """
+        name = hashlib.sha256(f"{what}:{run}".encode()).hexdigest()[:12]
+        url = self.film(film, f"claims/{what}-{name}.json")
+        fs, path = fsspec.core.url_to_fs(url)
+        fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        try:
+            # Exclusive where the file system can be (local: O_EXCL); elsewhere a lost race costs work, not truth.
+            with fs.open(path, "xb") as file:
+                file.write(owner.encode())
+            return True
+        except FileExistsError:
+            return bool(fs.cat_file(path) == owner.encode())
+
+
+def cell_name(start: int, end: int, key: str) -> str:
+    """File name of one cell's faces."""
+    return f"{start:08d}-{end:08d}-{key}.npz"
+
+
+def write_json(url: str, value: Any) -> None:
+    """Publish JSON."""
+    storage.write_bytes(url, json.dumps(value, indent=1, sort_keys=True).encode())
+
+
+def read_json(url: str) -> Any | None:
+    """JSON, or None when the file is not there or not whole JSON (then it is made again)."""
+    try:
+        return json.loads(storage.read_bytes(url))
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,146 @@
+"""What a run did: one record a film, one a shard, as JSON in the work folder.
+
+The driver keeps one small record a film; shards go to a file as they come, so its memory does not grow with them.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import IO, Any
+
+from pipeline.film import Film
+from pipeline.rows import Row
+
+DELIVERED = ("ok", "no_face")
+"""Codes of films that are at their output."""
+
+
+@dataclass
+class FilmReport:
+    """How one film ended."""
+
+    id: str
+    output: str = ""
+    line: int = 0
+    """Of the manifest; 0 where the row is a film's."""
+    code: str = ""
+    message: str = ""
+    stage: str = ""
+    frames: int = 0
+    painted: int = 0
+    shots: int = 0
+    shards: int = 0
+    shards_made: int = 0
+    cells: int = 0
+    cells_detected: int = 0
+    """Cells whose faces were not in the cache."""
+    faces: int = 0
+    """Faces found in the cells detected in this run."""
+    landmarks_located: int = 0
+    bytes: int = 0
+    kept: bool = False
+    """The output was there already, from the same film and settings."""
+    consent: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Worker seconds by stage."""
+    notes: list[str] = field(default_factory=list)
+
+
+class RunReport:
+    """Collects the rows of a run. Use as a context manager: the shards wait in a temporary file."""
+
+    def __init__(self, run: str, settings: Mapping[str, Any]) -> None:
+        self.run, self.settings = run, dict(settings)
+        self.films: dict[str, FilmReport] = {}
+        self.bad_rows: list[FilmReport] = []
+        self.url = ""
+        """Where it was written."""
+        self.wall_s = 0.0
+        self._shards: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
+        self.shards_done = 0
+
+    def __enter__(self) -> "RunReport":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shards.close()
+
+    def expect(self, film: Film) -> None:
+        """A film the run is to deliver."""
+        self.films[film.id] = FilmReport(film.id, film.output, consent=film.consent)
+
+    def refuse(self, line: int, film_id: str, message: str) -> None:
+        """A row of the manifest that is not a film."""
+        self.bad_rows.append(FilmReport(film_id, line=line, code="bad_row", message=message, stage="manifest"))
+
+    def add(self, row: Row) -> None:
+        """One row of the flow."""
+        film = self.films[row.film]
+        for stage, seconds in row.facts.get("s", {}).items():
+            film.seconds[stage] = round(film.seconds.get(stage, 0.0) + seconds, 4)
+        film.notes += [note for note in row.facts.get("notes", []) if note not in film.notes]
+        film.faces += row.facts.get("faces", 0)
+        film.landmarks_located += row.facts.get("landmarks_located", 0)
+        if row.failed:
+            if film.code in ("", *DELIVERED):
+                film.code, film.message, film.stage = row.code, row.message, row.stage
+        elif row.kind == "film":
+            for name in ("frames", "painted", "shots", "shards", "cells", "bytes", "kept"):
+                setattr(film, name, row.facts.get(name, getattr(film, name)))
+            if row.code and not film.code:
+                film.code = row.code
+        elif row.kind == "cell":
+            film.cells_detected += "cache_hit" in row.facts and not row.facts["cache_hit"]
+        if row.kind == "shard" and (row.failed or "frames" in row.facts):
+            self.shards_done += 1
+            film.shards_made += not row.failed
+            self._shards.write(json.dumps(_shard(row)) + "\n")
+
+    def unfinished(self) -> list[str]:
+        """Ids of films that neither came out nor failed."""
+        return [film.id for film in self.films.values() if not film.code]
+
+    @property
+    def all_films(self) -> list[FilmReport]:
+        """Films in the manifest's order, then the rows that were none."""
+        return [*self.films.values(), *self.bad_rows]
+
+    @property
+    def failed(self) -> list[FilmReport]:
+        """What was not delivered."""
+        return [film for film in self.all_films if film.code not in DELIVERED]
+
+    def exit_code(self, fail_on: str) -> int:
+        """0 or 2 (design section 5)."""
+        failed = len(self.failed)
+        bad = {"any": failed > 0, "all": failed == len(self.all_films), "never": False}[fail_on]
+        return 2 if bad else 0
+
+    def write(self, file: IO[str]) -> None:
+        """The whole report as JSON; shards are copied line by line."""
+        head = {
+            "run": self.run,
+            "wall_s": round(self.wall_s, 3),
+            "settings": self.settings,
+            "films": [asdict(film) for film in self.all_films],
+        }
+        file.write(json.dumps(head, indent=1)[:-2] + ',\n "shards": [')
+        self._shards.seek(0)
+        for number, line in enumerate(self._shards):
+            file.write(("," if number else "") + "\n  " + line.rstrip("\n"))
+        file.write("\n ]\n}\n")
+        self._shards.seek(0, 2)
+
+
+def _shard(row: Row) -> dict[str, Any]:
+    return {
+        "film": row.film,
+        "start": row.start,
+        "end": row.end,
+        "key": row.key,
+        "code": row.code,
+        "message": row.message,
+        "stage": row.stage,
+        **row.facts,
+    }

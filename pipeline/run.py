@@ -1,0 +1,118 @@
+"""A run from manifest to report: what `dubline run` and `pipeline.dub` do."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+from pipeline.config import Config
+from pipeline.film import Film
+from pipeline.flow import run_inline, run_on_ray
+from pipeline.job import Job
+from pipeline.ledger import WorkFolder
+from pipeline.manifest import ManifestError, read_manifest
+from pipeline.pools import Pool, plan_pools
+from pipeline.report import RunReport
+from pipeline.rows import Row
+from stages.lips.lips import GENERATORS
+from stages.media import storage
+from stages.weights import Weights
+
+Executor = Literal["ray", "inline"]
+_PASSES = 3  # a film whose last row was lost with a node is swept up by running it again: all it made is there
+
+
+def dub(
+    manifest: str,
+    config: Config | None = None,
+    work: str = "work",
+    *,
+    executor: Executor = "inline",
+    address: str | None = None,
+    on_start: Callable[[int], None] | None = None,
+    on_row: Callable[[Row], None] | None = None,
+) -> RunReport:
+    """Dub every film of a manifest and write the run's report into the work folder.
+
+    `executor`: `ray` on the cluster at `address` (None: $RAY_ADDRESS, else one started here), or `inline` in this
+    process. `on_start` is told the number of films, `on_row` every row as it comes. Failed films are in the report,
+    not raised. Raises ManifestError when there is no film to dub, PreflightError when the cluster cannot run the job,
+    DubError `weights_missing` when a model that every film needs is not there.
+    """
+    config = config or Config()
+    read = read_manifest(manifest)
+    if not read.films:
+        raise ManifestError("\n".join(["no film can be dubbed:", *(f"  {problem}" for problem in read.problems)]))
+    run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    with RunReport(run, config.model_dump(mode="json")) as report:
+        for film in read.films:
+            report.expect(film)
+        for problem in read.problems:
+            report.refuse(problem.line, problem.id or "", str(problem))
+        _check_weights(read.films, config)
+        if on_start is not None:
+            on_start(len(read.films))
+        began = time.monotonic()
+        execute = _executor(executor, address, config, work, read.films)
+        pending = {film.id: film for film in read.films}
+        for number in range(_PASSES):
+            jobs = [_job(film, config, f"{run}-{number}") for film in pending.values()]
+            for row in execute(jobs):
+                report.add(row)
+                if on_row is not None:
+                    on_row(row)
+            pending = {film_id: pending[film_id] for film_id in report.unfinished()}
+            if not pending:
+                break
+        for film_id in pending:
+            film_report = report.films[film_id]
+            film_report.code, film_report.stage = "internal", "run"
+            film_report.message = f"{film_id}: not finished after {_PASSES} passes; run the same command again"
+        report.wall_s = time.monotonic() - began
+        report.url = WorkFolder(work).run(run, "report.json")
+        with storage.publishing(report.url, ".json") as path, path.open("w") as file:
+            report.write(file)
+    return report
+
+
+def _job(film: Film, config: Config, run: str) -> Row:
+    job = Job(film=film, run=run, generator=film.generator or config.lips.generator)
+    return Row(kind="film", film=film.id, job=job.model_dump_json())
+
+
+def _check_weights(films: list[Film], config: Config) -> None:
+    """A model that no film can do without is asked for before the night, not in each of its rows."""
+    wanted = {film.generator or config.lips.generator for film in films}
+    if all(GENERATORS[name].needs_weights for name in wanted):
+        Weights(config.weights_dir).path(config.lips.wav2lip.weights)
+
+
+def _executor(
+    executor: Executor, address: str | None, config: Config, work: str, films: list[Film]
+) -> Callable[[list[Row]], Iterator[Row]]:
+    if executor == "inline":
+        return lambda rows: run_inline(rows, config, work)
+    pools = _connect(address, config, films)
+    return lambda rows: run_on_ray(rows, config, work, pools)
+
+
+def _connect(address: str | None, config: Config, films: list[Film]) -> Mapping[str, Pool]:
+    """Connect to the cluster, or start one on this machine; size the pools for it."""
+    import os
+
+    import ray
+
+    if not ray.is_initialized():
+        address = address or os.environ.get("RAY_ADDRESS")
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        else:
+            # Ray Data needs two CPUs to keep its own operators going; on one core they share it.
+            cores = max(2, os.cpu_count() or 2)
+            ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    resources = ray.cluster_resources()
+    on_gpu = config.lips.wav2lip.device == "cuda" and any(
+        (film.generator or config.lips.generator) == "wav2lip" for film in films
+    )
+    return plan_pools(resources.get("CPU", 0.0), resources.get("GPU", 0.0), config.run.workers, on_gpu)

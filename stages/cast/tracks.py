@@ -1,0 +1,66 @@
+"""Detections of one shot, joined into tracks: one track is one face."""
+
+from typing import Final
+
+import numpy as np
+
+from stages.arrays import F32, F64, I64
+
+_REMEMBERED: Final = 32
+"""Lost tracks that a face may come back to; keeps an hour of flickering detections linear."""
+
+
+def find_tracks(times: F64, boxes: F32, bridge_s: float, overlap: float) -> list[I64]:
+    """Join the detections of one shot.
+
+    `times` [k] seconds, ascending, equal for the faces of one picture; `boxes` [k, 4] px. Boxes are compared
+    doubled in size, so that a head may move by its own width from one look to the next. A track lost for longer
+    than `bridge_s` goes on only where no living track wants the face. Returns each track's detections, ascending.
+    """
+    tracks: list[list[int]] = []
+    alive: list[list[int]] = []
+    lost: list[list[int]] = []
+    doubled = _doubled(boxes.astype(np.float64))
+    starts = np.flatnonzero(np.diff(times, prepend=-np.inf) > 0)
+    for begin, end in zip(starts, [*starts[1:], len(times)], strict=True):
+        new = list(range(begin, end))
+        followed = sorted(lost + alive, key=lambda t: t[-1])
+        alive = [t for t in followed if times[begin] - times[t[-1]] <= bridge_s]
+        lost = [t for t in followed if times[begin] - times[t[-1]] > bridge_s][-_REMEMBERED:]
+        for candidates in (alive, lost):
+            pairs = _match(doubled, [t[-1] for t in candidates], new, overlap)
+            for k, detection in pairs:
+                candidates[k].append(detection)
+            new = [d for d in new if d not in {d for _, d in pairs}]
+        fresh = [[detection] for detection in new]
+        alive += fresh
+        tracks += fresh
+    return [np.array(track, np.int64) for track in tracks]
+
+
+def _match(doubled: F64, old: list[int], new: list[int], overlap: float) -> list[tuple[int, int]]:
+    """Pairs (place in `old`, detection of `new`), the best overlap first; each is used once."""
+    if not old or not new:
+        return []
+    shares = _iou(doubled[old], doubled[new])
+    pairs: list[tuple[int, int]] = []
+    while shares.max() >= overlap:
+        row, column = (int(v) for v in np.unravel_index(shares.argmax(), shares.shape))
+        pairs.append((row, new[column]))
+        shares[row, :] = shares[:, column] = -1.0
+    return pairs
+
+
+def _doubled(boxes: F64) -> F64:
+    """Boxes [k, 4] twice as wide and high round the same centre."""
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, 2:] + half], axis=1)
+
+
+def _iou(a: F64, b: F64) -> F64:
+    """Intersection over union of every box of `a` [n, 4] with every one of `b` [m, 4]: [n, m]."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    areas = np.prod(a[:, 2:] - a[:, :2], axis=1)[:, None] + np.prod(b[:, 2:] - b[:, :2], axis=1)[None, :]
+    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float64)

@@ -1,0 +1,244 @@
+"""Wav2Lip as a generator: crops and speech windows in, redrawn crops out (wav2lip.md 5.2, steps 7-10)."""
+
+import logging
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stages.arrays import F32, U8
+from stages.errors import DubError
+from stages.lips.wav2lip import checkpoint
+from stages.lips.wav2lip.backends import Backend, OnnxBackend, TorchBackend
+from stages.lips.wav2lip.network import CROP_PX, MEL_BANDS, MEL_COLUMNS
+from stages.lips.wav2lip.settings import Wav2LipSettings
+
+BATCH_GPU: Final = 128
+"""Frames per step on a GPU: the official script's batch."""
+BATCH_CPU: Final = 8
+"""Frames per step on a CPU: larger steps are no faster (docs/speed.md), and the last one wastes more on its filling."""
+
+_log = logging.getLogger(__name__)
+
+
+class Wav2LipGenerator:
+    """Redraws 96 px face crops to speech with official Wav2Lip weights.
+
+    Every step has one shape: the last one of a stack is filled up with blank frames. A frame's pixels therefore do not
+    depend on the frames it is called with, unless memory ran out: then the steps get smaller, and `notes` says so.
+
+    `weights`: a local checkpoint, or a name or URL that `stages.weights` resolves. The other arguments are the fields
+    of `Wav2LipSettings`. Raises DubError `weights_missing`, and `unsupported` for a device or mode that is not there.
+    """
+
+    crop_px: int = CROP_PX
+    speech_shift_s: float
+    device: str
+    """Where it runs: `cpu` or `cuda`."""
+    batch_size: int
+    """Frames per step, as of now."""
+    notes: list[str]
+    """What the last `generate` did differently from the settings; empty as a rule."""
+
+    def __init__(
+        self,
+        weights: str | Path,
+        device: Literal["auto", "cpu", "cuda"] = "cpu",
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        batch_size: int | None = None,
+        *,
+        mode: Literal["fast", "parity", "onnx"] = "fast",
+        threads: int = 2,
+        speech_shift_s: float = 0.0,
+    ) -> None:
+        settings = Wav2LipSettings(  # checked here too, so that both ways in have the same rules
+            weights=str(weights),
+            device=device,
+            dtype=dtype,
+            batch_size=batch_size,
+            mode=mode,
+            threads=threads,
+            speech_shift_s=speech_shift_s,
+        )
+        self.speech_shift_s = settings.speech_shift_s
+        self.device = _device(settings)
+        self.batch_size = settings.batch_size or (BATCH_CPU if self.device == "cpu" else BATCH_GPU)
+        self.notes = []
+        self._wanted_batch = self.batch_size
+        # A GPU divides by a tensor exactly; by a number of the host, torch multiplies with its rounded reciprocal.
+        self._white = torch.full((), 255.0, device=self.device)
+        self._backend = _backend(_local(weights), settings, self.device)
+        name = torch.cuda.get_device_name() if self.device == "cuda" else f"{threads} threads"
+        _log.info("wav2lip on %s (%s), %s, %s, batch %d", self.device, name, mode, dtype, self.batch_size)
+
+    @classmethod
+    def from_settings(
+        cls, settings: Wav2LipSettings, weights: str | Path | None = None
+    ) -> "Wav2LipGenerator":
+        """The generator of `settings`, with the local file `weights` where the caller has resolved it already."""
+        return cls(
+            weights or settings.weights,
+            settings.device,
+            settings.dtype,
+            settings.batch_size,
+            mode=settings.mode,
+            threads=settings.threads,
+            speech_shift_s=settings.speech_shift_s,
+        )
+
+    def generate(self, crops: U8, speech: F32, landmarks: F32 | None = None) -> U8:
+        """New pixels for each crop.
+
+        `crops`: uint8 [n, 96, 96, 3] BGR. `speech`: float32 [n, 80, 16] mel windows in [-4, 4]. `landmarks` is ignored.
+        Returns uint8 [n, 96, 96, 3] BGR: the whole crop redrawn, not only the mouth.
+        Raises DubError `oom` where not even one frame fits into memory, `internal` where the network overflows.
+        """
+        n = len(crops)
+        _check(crops, speech)
+        self.notes = []
+        with self._backend.running():
+            try:
+                pixels = self._upload(crops)
+                windows = self._upload(speech)
+                redrawn = torch.empty_like(pixels)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                raise _oom(self.device, f"{n} crops") from error
+            finite = torch.ones((), dtype=torch.bool, device=self.device)
+            done = 0
+            while done < n:
+                end = min(done + self.batch_size, n)
+                picture = self._step(pixels[done:end], windows[done:end])
+                if picture is None:  # out of memory: once more, smaller
+                    continue
+                redrawn[done:end] = picture[0]
+                finite &= picture[1]
+                done = end
+            if not bool(finite):  # asked once a stack: each question makes the host wait for the GPU
+                raise DubError(
+                    "internal",
+                    "Wav2Lip's output is not finite: the speech window is not, or float16 overflows with these weights "
+                    "(set lips dtype to bfloat16 or float32)",
+                )
+            result: U8 = self._download(redrawn)
+        if self.batch_size < self._wanted_batch:
+            self.notes.append(
+                f"wav2lip batch {self.batch_size} instead of {self._wanted_batch}: out of memory"
+            )
+        return result
+
+    def _step(self, pixels: Tensor, windows: Tensor) -> tuple[Tensor, Tensor] | None:
+        """uint8 [b, 96, 96, 3] and whether all was finite; None where memory ran out and steps were halved."""
+        b = len(pixels)
+        try:
+            face = face_input(_filled(pixels, self.batch_size), self._white)
+            picture = self._backend(_filled(windows, self.batch_size).unsqueeze(1), face)[:b]
+            # Truncated like the official script, not rounded: rounding changes half of all values (wav2lip.md 5.3).
+            return (picture * 255).to(torch.uint8).permute(0, 2, 3, 1), picture.isfinite().all()
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            if self.batch_size == 1:
+                raise _oom(self.device, "a single frame") from error
+        # After the handler, so that the failed step's tensors are no longer held by the traceback.
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        _log.warning("wav2lip: out of memory at batch %d, going on with half of it", self.batch_size)
+        self.batch_size //= 2
+        return None
+
+    def _upload(self, array: U8 | F32) -> Tensor:
+        """The whole stack, once and without waiting: 27 KB a frame, so that the GPU never waits for the host."""
+        host = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        return host if self.device == "cpu" else host.pin_memory().to(self.device, non_blocking=True)
+
+    def _download(self, tensor: Tensor) -> U8:
+        host: U8 = tensor.cpu().numpy()
+        return host
+
+
+def face_input(pixels: Tensor, white: Tensor) -> Tensor:
+    """The face half of the network's input.
+
+    `pixels`: uint8 [B, 96, 96, 3] BGR; `white`: 255.0 on the same device. Returns float32 [B, 6, 96, 96] in [0, 1]:
+    first the crop with its lower half blank, then the whole crop (wav2lip.md 5.2 step 7).
+    """
+    whole = pixels.permute(0, 3, 1, 2).to(torch.float32) / white
+    masked = whole.clone()
+    masked[:, :, CROP_PX // 2 :] = 0
+    return torch.cat((masked, whole), dim=1)
+
+
+def _filled(items: Tensor, length: int) -> Tensor:
+    """`items` [b, ...] followed by zeros up to `length`."""
+    missing = length - len(items)
+    return functional.pad(items, [0, 0] * (items.dim() - 1) + [0, missing]) if missing else items
+
+
+def _check(crops: U8, speech: F32) -> None:
+    n = len(crops)
+    if crops.dtype != np.uint8 or crops.shape != (n, CROP_PX, CROP_PX, 3):
+        raise ValueError(f"crops must be uint8 [n, {CROP_PX}, {CROP_PX}, 3], not {crops.dtype} {crops.shape}")
+    if speech.dtype != np.float32 or speech.shape != (n, MEL_BANDS, MEL_COLUMNS):
+        raise ValueError(
+            f"speech must be float32 [{n}, {MEL_BANDS}, {MEL_COLUMNS}], one window per crop, "
+            f"not {speech.dtype} {speech.shape}"
+        )
+
+
+def _device(settings: Wav2LipSettings) -> str:
+    """`cpu` or `cuda`; a GPU that was asked for and is not there is an error, never a silent CPU run."""
+    there = torch.cuda.is_available()
+    if settings.device == "cuda" and not there:
+        raise DubError(
+            "unsupported",
+            "lips device 'cuda' was asked for, but torch sees no GPU here: run where one is lent to the worker, "
+            "or set the device to auto or cpu",
+        )
+    on_gpu = settings.device != "cpu" and settings.mode != "onnx" and there
+    if settings.dtype == "float16" and not on_gpu:
+        raise DubError("unsupported", "lips dtype 'float16' needs a GPU: set it to float32 or bfloat16")
+    return "cuda" if on_gpu else "cpu"
+
+
+def _local(weights: str | Path) -> Path:
+    """The local file of a path, a registry name or a URL."""
+    path = Path(weights)
+    if isinstance(weights, Path) or path.is_file():
+        return path
+    from stages.weights import (
+        Weights,
+    )  # only where a name has to be resolved: a bare GPU machine need not have it
+
+    return Weights().path(weights)
+
+
+def _backend(path: Path, settings: Wav2LipSettings, device: str) -> Backend:
+    network = checkpoint.network(path)
+    if settings.mode == "onnx":
+        return OnnxBackend(network, threads=settings.threads)
+    return TorchBackend(
+        network,
+        device=device,
+        dtype=settings.dtype,
+        parity=settings.mode == "parity",
+        threads=settings.threads,
+    )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out. Any other RuntimeError is what it says, and must surface (wav2lip.md 10.3 no 22)."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in ("DefaultCPUAllocator", "not enough memory"))
+
+
+def _oom(device: str, what: str) -> DubError:
+    where = "the GPU's memory" if device == "cuda" else "memory"
+    return DubError(
+        "oom", f"Wav2Lip cannot fit {what} into {where}: give the worker more, or run fewer beside it"
+    )
