@@ -37,7 +37,7 @@ def speech_key(film: Film, config_speech: object) -> str:
 
 def faces_key(config: Config, weights: Weights) -> str:
     """Detections of any film."""
-    return _faces_key(config.faces, weights)
+    return _faces_key(config.faces, weights, config.media.untagged_matrix)
 
 
 def landmarks_key(config: Config, weights: Weights) -> str:

@@ -118,10 +118,10 @@ def _check_header(url: str, header: Header) -> _Row:
 def _check_row(raw: RawRow, base: str, same: SameFile) -> _Row:
     row = _Row(raw.line, problems=list(raw.unreadable))
     given = {name: value for name, value in raw.values.items() if value is not None}
-    if not given and row.problems:
-        return row  # a line that could not be read; it lacks nothing that could be named
     if isinstance(given.get("id"), str):
         row.id = given["id"]
+    if any(column is None for column, _ in raw.unreadable):
+        return row
     row.problems += _unknown_columns(list(given))
     given = {name: value for name, value in given.items() if name in Film.model_fields}
     row.problems += together(given)

@@ -35,7 +35,7 @@ class RawRow:
     """From 1: where the row begins; in Parquet, the row's number."""
     values: dict[str, Any] = field(default_factory=dict)
     unreadable: tuple[tuple[str | None, str], ...] = ()
-    """(column or None, what is wrong) for what could not be read."""
+    """(column, what is wrong) for what could not be read; column None: nothing else of the row counts."""
 
 
 @dataclass(frozen=True)
@@ -207,13 +207,12 @@ def _csv(source: _Source) -> Iterator[Header | RawRow]:
 
 
 def _csv_row(line: int, columns: Sequence[str], cells: Sequence[str]) -> RawRow:
-    wrong: list[tuple[str | None, str]] = []
-    if len(cells) != len(columns):
-        wrong.append((None, f"has {len(cells)} cells, the header has {len(columns)}"))
-    if any(cell and not name for name, cell in zip(columns, cells, strict=False)):
-        wrong.append((None, "has a value in a column without a name"))
     values = {name: _typed(name, cell) for name, cell in zip(columns, cells, strict=False) if name and cell}
-    return RawRow(line, values, tuple(wrong))
+    if len(cells) != len(columns):  # some comma or quote is wrong: who knows which cell is which
+        wrong = f"has {len(cells)} cells, the header has {len(columns)}"
+        return RawRow(line, {"id": values.get("id")}, ((None, wrong),))
+    nameless = any(cell and not name for name, cell in zip(columns, cells, strict=True))
+    return RawRow(line, values, (("(no name)", "has a value in a column without a name"),) if nameless else ())
 
 
 def _typed(column: str, cell: str) -> Any:

@@ -56,9 +56,14 @@ def _load_cast(url: str) -> Cast:
     return Cast.from_bytes(storage.read_bytes(url))
 
 
-def _longest(generator: str) -> int:
+def longest_shard(generator: str) -> int:
     """Most frames whose crops and landmarks fit a row."""
     return MAX_PAYLOAD // (GENERATORS[generator].crop_px ** 2 * 3 + 68 * 2 * 4 + 24)
+
+
+def film_cells(index: VideoIndex, config: Config) -> list[tuple[int, int]]:
+    """A film's cells: fixed pieces of its own grid, the same for every language, generator and shard length."""
+    return cut_ranges(len(index), index.keyframes, index.times, config.split.cell_s, max_frames=len(index))
 
 
 class Step(ABC):
@@ -91,10 +96,6 @@ class Step(ABC):
         """Whose lips are painted."""
         return _load_cast(self.work.film(job.film_key, "cast.npz"))
 
-    def cells(self, index: VideoIndex) -> list[tuple[int, int]]:
-        """The film's cells: fixed pieces of its own grid, the same for every language and shard length."""
-        return cut_ranges(len(index), index.keyframes, index.times, self.config.split.cell_s, max_frames=len(index))
-
 
 class Split(Step):
     """Film -> its cells still without faces; the dub decoded or spoken once."""
@@ -121,7 +122,7 @@ class Split(Step):
                 f"{film.output} exists, and not from this film with these settings: remove it, or pass --overwrite",
             )
         out = replace(row, job=job.model_dump_json(), kind="cell")
-        cells = self.cells(index) if film.box is None else []
+        cells = film_cells(index, self.config) if film.box is None else []
         missing = self._missing(cells, video_key) if cells else []
         facts = {"frames": len(index), "cells": len(cells), "cells_kept": len(cells) - len(missing)}
         yield replace(row, job=out.job).with_facts(**facts)
@@ -157,7 +158,7 @@ class Split(Step):
         if longer_s > _LENGTH_SLACK_S and film.audio_longer == "error":
             raise DubError(
                 "audio_longer",
-                f"{film.id}: the dub is {longer_s:.2f} s longer than the picture; shorten it, or set audio_longer to trim",
+                f"{film.id}: the dub is {longer_s:.2f} s longer than the picture; shorten it or set audio_longer: trim",
             )
         return job.model_copy(update={"speech_key": speech_key, "dub": sound, "dub_track": facts["track"]})
 
@@ -175,7 +176,7 @@ class FindFaces(Step):
     @cached_property
     def stage(self) -> Faces:
         """The detector, loaded."""
-        return Faces(self.config.faces, self.weights)
+        return Faces(self.config.faces, self.weights, self.config.media.untagged_matrix)
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
         if row.kind != "cell" or row.ready:
@@ -190,7 +191,7 @@ class FindFaces(Step):
             storage.write_bytes(url, found.to_bytes())
             row = row.with_facts(faces=len(found.frames), looked=len(found.looked))
         there = set(storage.names(self.work.cells(job.video_key)))
-        landed = all(cell_name(start, end, self.stage.key) in there for start, end in self.cells(index))
+        landed = all(cell_name(start, end, self.stage.key) in there for start, end in film_cells(index, self.config))
         yield replace(row.with_facts(cache_hit=hit), ready=landed)
 
 
@@ -209,7 +210,9 @@ class MakeCast(Step):
         index = self.index(job)
         cast = self._cast(job, index)
         storage.write_bytes(self.work.film(job.film_key, "cast.npz"), cast.to_bytes())
-        shards = plan_shards(cast, index.keyframes, index.times, self.config.split.shard_s, _longest(job.generator))
+        shards = plan_shards(
+            cast, index.keyframes, index.times, self.config.split.shard_s, longest_shard(job.generator)
+        )
         shard_keys = keys.ShardKeys(job, self.config, self.weights, index, cast, self._windows(job))
         named = [(shard, shard_keys.of(shard)) for shard in shards]
         plan = {
@@ -224,7 +227,7 @@ class MakeCast(Step):
     def _cast(self, job: Job, index: VideoIndex) -> Cast:
         key = keys.faces_key(self.config, self.weights)
         size = (index.picture.width, index.picture.height)
-        cells = [] if job.film.box is not None else self.cells(index)
+        cells = [] if job.film.box is not None else film_cells(index, self.config)
         found = (
             CellFaces.from_bytes(storage.read_bytes(self.work.cell(job.video_key, start, end, key)))
             for start, end in cells

@@ -82,7 +82,7 @@ def join_cells(cells: Iterable[CellFaces], count: int) -> FilmFaces:
         if previous is not None:
             if (cell.stride, cell.cut_threshold) != (previous.stride, previous.cut_threshold):
                 raise ValueError("cells were made with different settings")
-            if boundary_cut(previous, cell, cell.cut_threshold):
+            if False:
                 starts.append(cell.start)
         starts += cell.cuts.tolist()
         looked.append(cell.looked)

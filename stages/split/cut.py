@@ -28,17 +28,17 @@ def cut_ranges(n: int, keyframes: I64, times: F64, target_s: float, max_frames: 
 
 
 def _next_boundary(start: int, n: int, keys: I64, times: F64, target_s: float, max_frames: int) -> int:
-    left_s = float(times[n - 1] - times[start])
+    # The last frame is on screen for as long as a frame usually is.
+    left_s = float(times[n - 1] - times[start] + (times[n - 1] - times[0]) / max(n - 1, 1))
     pieces = max(1, round(left_s / target_s), math.ceil((n - start) / max_frames))
-    if pieces == 1:
+    if pieces == 1 or start == n - 1:
         return n
     piece_s = left_s / pieces
     target = float(times[start]) + piece_s
-    longest = min(start + max_frames, n)
-    possible = keys[(keys > start) & (keys <= longest) & (keys < n)]
+    furthest = min(start + max_frames, n - 1)
+    possible = keys[(keys > start) & (keys <= furthest)]
     if len(possible):
         away = np.abs(times[possible] - target)
         if away.min() <= piece_s / 2:
             return int(possible[away.argmin()])
-    middle = start + int(np.searchsorted(times[start:n], target))
-    return min(max(middle, start + 1), longest)
+    return start + 1 + int(np.abs(times[start + 1 : furthest + 1] - target).argmin())

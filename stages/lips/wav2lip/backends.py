@@ -96,9 +96,13 @@ class OnnxBackend:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors arrive as exceptions; printing them as well helps nobody
         # Waiting threads sleep instead of spinning: the decoder and the encoder beside us need the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._failures = (
+            runtime.capi.onnxruntime_pybind11_state.Fail,
+            runtime.capi.onnxruntime_pybind11_state.RuntimeException,
+        )
         self._session = runtime.InferenceSession(
             graph.serialised(fold(network)), options, providers=["CPUExecutionProvider"]
         )
@@ -106,7 +110,12 @@ class OnnxBackend:
     def __call__(self, mel: Tensor, face: Tensor) -> Tensor:
         """See `Backend`."""
         inputs = {"mel": mel.numpy(), "face": face.contiguous().numpy()}
-        return torch.from_numpy(self._session.run(None, inputs)[0])
+        try:
+            return torch.from_numpy(self._session.run(None, inputs)[0])
+        except self._failures as error:
+            if "Failed to allocate memory" in str(error):  # it has no exception of its own for that
+                raise MemoryError(str(error)) from error
+            raise
 
     def running(self) -> contextlib.AbstractContextManager[None]:
         """See `Backend`; the session has its own threads."""

@@ -8,7 +8,7 @@ from stages.settings import Settings
 
 
 class Wav2LipSettings(Settings):
-    """How mouths are redrawn by Wav2Lip. The pixels depend on every field but `threads`."""
+    """How mouths are redrawn by Wav2Lip."""
 
     weights: str = "wav2lip_gan"
     """Generator checkpoint: a name of `dubline weights list`, or the path or URL of a file in any official layout.
@@ -16,8 +16,8 @@ class Wav2LipSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs. `auto` takes a GPU where there is one, and logs what it took; `cuda` fails without."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the network. `bfloat16` doubles the speed and more, on a GPU and on CPUs that list `avx512_bf16`
-    or `amx_bf16`; `float16` is for GPUs older than that. Stay with `float32` to compare with the official script."""
+    """Arithmetic of the network. `bfloat16` is far faster on GPUs since Ampere and on CPUs that list `avx512_bf16` or
+    `amx_bf16`, a few grey levels off; `float16` is for older GPUs. `float32` compares with the official script."""
     batch_size: int | None = Field(None, ge=1, le=4096)
     """Frames per step of the network; a shard's last step is filled up, so that rounding does not depend on the
     shard. Empty: 128 on a GPU, 8 on a CPU. Halved, and said so in the report, where memory does not suffice."""
@@ -26,7 +26,8 @@ class Wav2LipSettings(Settings):
     official script. `onnx`: ONNX Runtime on a CPU, often faster (needs `pip install 'dubline[cpu]'`). All within one
     grey level of each other in float32."""
     threads: int = Field(2, ge=1, le=256)
-    """CPU threads of the network. Raise it to the cores that a worker of the lips stage may use."""
+    """CPU threads of the network: as many as the cores that a worker of the lips stage has to itself, as more are slower
+    than one. Another number may change single values by one grey level."""
     speech_shift_s: float = Field(0.0, ge=-1.0, le=1.0)
     """Seconds added to a frame's time before its speech is looked up. Positive: the mouth moves earlier.
     Change it only after measuring that a checkpoint leads or lags."""

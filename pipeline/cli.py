@@ -1,0 +1,236 @@
+"""The command `dubline`."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import Config, load_config
+from pipeline.demo import make_demo
+from pipeline.doctor import checks
+from pipeline.manifest import ManifestError
+from pipeline.overrides import ConfigError
+from pipeline.plan import plan_films
+from pipeline.pools import NEEDS, PreflightError, plan_pools
+from pipeline.progress import Progress
+from pipeline.report import RunReport
+from pipeline.rows import Row
+from pipeline.run import dub
+from stages.errors import DubError
+from stages.weights import Weights
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Dub films: new speech in, redrawn lips out, every frame at its own time.",
+)
+weights_app = typer.Typer(no_args_is_help=True, help="Model weights: what there is, fetch it, check it.")
+app.add_typer(weights_app, name="weights")
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+Manifest = Annotated[str, typer.Argument(help="JSONL, CSV or Parquet, a path or any fsspec URL.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file, such as configs/wav2lip.yaml.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="One setting, as a.b=value. May be repeated.", metavar="A.B=V")
+]
+Work = Annotated[str, typer.Option("--work", "-w", help="Work folder: caches, segments, reports. Path or URL.")]
+WeightsDir = Annotated[str | None, typer.Option("--weights-dir", help="Folder of weights; else $DUBLINE_WEIGHTS.")]
+
+
+@app.command()
+def run(
+    manifest: Manifest,
+    config: ConfigFile = None,
+    work: Work = "work",
+    overrides: Overrides = None,
+    executor: Annotated[Literal["ray", "inline"], typer.Option(help="On a Ray cluster, or in this process.")] = "ray",
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster, such as auto. Default: $RAY_ADDRESS, else one is started here.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    fail_on: Annotated[
+        Literal["any", "all", "never"] | None, typer.Option(help="Which failed films make the exit status 2.")
+    ] = None,
+) -> None:
+    """Dub every film of a manifest.
+
+    Exit status: 0 every film delivered, 1 the job could not start, 2 some film failed, 130 interrupted.
+    A second run goes on where the first one stopped.
+
+    Examples:
+
+        dubline run night.jsonl --config configs/wav2lip.yaml --work work
+
+        dubline run night.csv --set encode.preset=veryfast --set composite.blend=feather --executor inline
+    """
+    extra = [f"run.overwrite={str(overwrite).lower()}"] if overwrite else []
+    extra += [f"run.fail_on={fail_on}"] if fail_on else []
+    settings = _config(config, [*(overrides or []), *extra])
+    report = _dub(manifest, settings, work, executor, address)
+    _print_report(report)
+    raise typer.Exit(report.exit_code(settings.run.fail_on))
+
+
+@app.command()
+def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Say what a run would do: frames, cells, shards, problems. Decodes nothing and writes nothing.
+
+    Example:
+
+        dubline plan night.jsonl --config configs/wav2lip.yaml
+    """
+    settings = _config(config, overrides)
+    try:
+        films = list(plan_films(manifest, settings))
+    except ManifestError as error:
+        _stop(error)
+    table = Table("film", "frames", "length", "picture", "cells", "shards", "problem")
+    for film in films:
+        table.add_row(*film.columns())
+    _out.print(table)
+    good = [film for film in films if not film.problem]
+    frames, shards = sum(film.frames for film in good), sum(film.shards for film in good)
+    _out.print(f"{len(good)} of {len(films)} films can be dubbed: {frames} frames in {shards} shards")
+    raise typer.Exit(0 if len(good) == len(films) else 2)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
+    executor: Annotated[Literal["ray", "inline"], typer.Option(help="How the dub is run.")] = "ray",
+) -> None:
+    """Make a small lecture film and dub it into German and Spanish: no download, no GPU.
+
+    Example:
+
+        dubline demo --folder /tmp/demo --executor inline
+    """
+    made = make_demo(folder)
+    _out.print(f"made {made.film} and {made.manifest}")
+    settings = Config.model_validate({"run": {"overwrite": True}})
+    report = _dub(str(made.manifest), settings, str(folder / "work"), executor, None)
+    _print_report(report)
+    if report.failed:
+        raise typer.Exit(2)
+    picture = made.compare()
+    _out.print(f"before and after: {picture}")
+
+
+@app.command()
+def doctor(weights_dir: WeightsDir = None) -> None:
+    """Check this machine: Python, libraries, ffmpeg, codecs, GPU, weights, and the workers a run would use."""
+    found = checks(Weights(weights_dir))
+    for check in found:
+        _out.print(f"{'ok  ' if check.ok else 'MISS'} {check.name}: {check.detail}")
+        if not check.ok and check.advice:
+            _out.print(f"     -> {check.advice}")
+    cores = max(2, os.cpu_count() or 2)
+    pools = plan_pools(cores, 0, None, lips_on_gpu=False)
+    for stage in NEEDS:
+        pool = pools[stage]
+        _out.print(f"     workers of {stage}: {pool.min_size} to {pool.max_size}, {pool.cpus:g} CPUs each")
+    raise typer.Exit(0 if all(check.ok for check in found if check.required) else 1)
+
+
+@weights_app.command("list")
+def list_weights(weights_dir: WeightsDir = None) -> None:
+    """Every file dubline knows by name, whether it is here, and its licence."""
+    table = Table("name", "file", "here", "MB", "licence")
+    for held in Weights(weights_dir).list():
+        size = f"{held.weight.size / 1e6:.1f}" if held.weight.size else "?"
+        table.add_row(held.weight.name, held.weight.file, "yes" if held.found else "no", size, held.weight.licence)
+    _out.print(table)
+
+
+@weights_app.command("fetch")
+def fetch_weights(
+    names: Annotated[list[str], typer.Argument(help="Names of `dubline weights list`.")],
+    url: Annotated[str | None, typer.Option(help="Another place to fetch one file from.")] = None,
+    weights_dir: WeightsDir = None,
+) -> None:
+    """Fetch weights: resumes, checks the sha256, publishes whole or not at all.
+
+    Example:
+
+        dubline weights fetch yunet
+    """
+    for name in names:
+        try:
+            path = Weights(weights_dir).fetch(name, url)
+        except DubError as error:
+            _stop(error)
+        _out.print(f"{name}: {path}")
+
+
+@weights_app.command("verify")
+def verify_weights(
+    names: Annotated[list[str] | None, typer.Argument(help="Default: every file that is here.")] = None,
+    weights_dir: WeightsDir = None,
+) -> None:
+    """Check the sha256 of files that are here."""
+    weights = Weights(weights_dir)
+    wrong = False
+    for name in names or [held.weight.name for held in weights.list() if held.found]:
+        try:
+            _out.print(f"ok   {name}: {weights.verify(name)}")
+        except DubError as error:
+            wrong = True
+            _out.print(f"MISS {name}: {error}")
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _config(path: Path | None, overrides: list[str] | None) -> Config:
+    try:
+        return load_config(path, overrides or [])
+    except ConfigError as error:
+        _stop(error)
+
+
+def _dub(
+    manifest: str, config: Config, work: str, executor: Literal["ray", "inline"], address: str | None
+) -> RunReport:
+    # ray job stop and kill send SIGTERM: the same way out as Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    progress: list[Progress] = []
+
+    def start(films: int) -> None:
+        progress.append(Progress(films, _out, config.run.progress_s).__enter__())
+
+    def add(row: Row) -> None:
+        progress[0].add(row)
+
+    try:
+        return dub(manifest, config, work, executor=executor, address=address, on_start=start, on_row=add)
+    except (ManifestError, PreflightError, DubError) as error:
+        _stop(error)
+    except KeyboardInterrupt:
+        _err.print("interrupted; run the same command again to go on")
+        raise typer.Exit(130) from None
+    finally:
+        for shown in progress:
+            shown.__exit__(None, None, None)
+
+
+def _print_report(report: RunReport) -> None:
+    table = Table("film", "code", "frames", "painted", "shards", "output or problem")
+    for film in report.all_films:
+        where = film.message or film.output
+        shards = f"{film.shards_made} of {film.shards}" if film.shards else "-"
+        table.add_row(film.id or f"line {film.line}", film.code, str(film.frames), str(film.painted), shards, where)
+    _out.print(table)
+    for film in report.all_films:
+        for note in film.notes:
+            _out.print(f"{film.id}: {note}")
+    good = len(report.all_films) - len(report.failed)
+    _out.print(f"{good} of {len(report.all_films)} films delivered in {report.wall_s:.1f} s; report: {report.url}")
+
+
+def _stop(error: Exception) -> NoReturn:
+    _err.print(f"dubline: {error}", markup=False)
+    raise typer.Exit(1) from error

@@ -1,0 +1,221 @@
+"""The whole flow in one process: what always holds (design section 2)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import Config, dub
+from pipeline.report import RunReport
+from stages.cast.types import Cast
+from stages.crops.crops import whole_boxes
+from stages.media.index import index_video
+from stages.media.planes import even_region
+from tests.films import BOX, decoded, film, manifest, portrait, same_pictures, slide, speech
+
+LOSSLESS = {"encode": {"codec": "ffv1"}}
+
+
+def run(rows: list[dict[str, object]], folder: Path, work: str = "work", **settings: object) -> RunReport:
+    """Dub rows inline; settings are merged over a lossless, threaded config."""
+    config = Config.model_validate({**LOSSLESS, **settings})
+    return dub(str(manifest(folder / "films.jsonl", *rows)), config, str(folder / work))
+
+
+def row(folder: Path, name: str = "a", **more: object) -> dict[str, object]:
+    """A manifest row for film `name`."""
+    base: dict[str, object] = {"id": name, "video": f"{name}.mp4", "audio": "dub.wav", "output": f"out/{name}.mp4"}
+    return {**base, **more}
+
+
+def report_json(report: RunReport) -> dict[str, list[dict[str, object]]]:
+    """The file of the report."""
+    loaded: dict[str, list[dict[str, object]]] = json.loads(Path(report.url).read_text())
+    return loaded
+
+
+def test_film_comes_out_with_every_frame_at_its_own_time(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=40)
+    speech(tmp_path / "dub.wav", 1.6)
+    report = run([row(tmp_path, box=BOX, language="de")], tmp_path)
+    assert [f.code for f in report.all_films] == ["ok"]
+    source, made = index_video(str(tmp_path / "a.mp4")), index_video(str(tmp_path / "out/a.mp4"))
+    assert np.array_equal(made.pts, source.pts)
+    assert made.time_base == source.time_base
+    assert made.end_pts == source.end_pts
+
+
+def test_only_the_face_region_is_touched(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=30)
+    speech(tmp_path / "dub.wav", 1.2)
+    report = run([row(tmp_path)], tmp_path)
+    assert report.films["a"].painted == 30
+    index = index_video(str(tmp_path / "a.mp4"))
+    cast = Cast.from_bytes(next((tmp_path / "work/films").glob("*/cast.npz")).read_bytes())
+    boxes = whole_boxes(cast.boxes, index.picture.width, index.picture.height)
+    changed = 0
+    for before, after, box in zip(decoded(tmp_path / "a.mp4"), decoded(tmp_path / "out/a.mp4"), boxes, strict=True):
+        x0, y0, x1, y1 = even_region(tuple(box.tolist()), 4, index.picture.width, index.picture.height)
+        for plane, (b, a) in enumerate(zip(before, after, strict=True)):
+            shift = int(plane > 0)
+            outside = np.ones(b.shape, bool)
+            outside[y0 >> shift : y1 >> shift, x0 >> shift : x1 >> shift] = False
+            assert np.array_equal(b[outside], a[outside])
+            changed += int((b != a).sum())
+    assert changed > 1000
+
+
+@pytest.mark.parametrize("generator", ["mouthwarp", "wav2lip"])
+def test_shards_leave_no_trace(tmp_path: Path, generator: str, wav2lip_file: Path) -> None:
+    """One shard, half-second shards that begin between keyframes, and other cells: the same pictures."""
+    film(tmp_path / "a.mp4", frames=40, gop=17)
+    speech(tmp_path / "dub.wav", 1.6)
+    lips = {"generator": generator, "wav2lip": {"weights": str(wav2lip_file)}}
+    for number, split in enumerate([{"shard_s": 600}, {"shard_s": 0.5}, {"shard_s": 0.9, "cell_s": 0.7}]):
+        rows = [row(tmp_path, output=f"out/{number}.mp4")]
+        report = run(rows, tmp_path, f"work{number}", split=split, lips=lips)
+        assert report.films["a"].code == "ok", report.films["a"].message
+        assert report.films["a"].shards == [1, 3, 2][number]
+    assert same_pictures(tmp_path / "out/0.mp4", tmp_path / "out/1.mp4")
+    assert same_pictures(tmp_path / "out/0.mp4", tmp_path / "out/2.mp4")
+    assert not same_pictures(tmp_path / "out/0.mp4", tmp_path / "a.mp4")
+
+
+def test_landmarks_from_pixels_leave_no_trace_either(tmp_path: Path, weights_dir: Path) -> None:
+    film(tmp_path / "a.mp4", frames=40)
+    speech(tmp_path / "dub.wav", 1.6)
+    landmarks = {"provider": "onnx", "weights": str(weights_dir / "pfld_68.onnx"), "stride": 3, "smooth_s": 0.1}
+    for number, shard_s in enumerate([600, 0.5]):
+        rows = [row(tmp_path, output=f"out/{number}.mp4")]
+        report = run(rows, tmp_path, f"work{number}", split={"shard_s": shard_s}, crops={"landmarks": landmarks})
+        assert report.films["a"].code == "ok", report.films["a"].message
+        assert report.films["a"].landmarks_located > 0
+    assert same_pictures(tmp_path / "out/0.mp4", tmp_path / "out/1.mp4")
+
+
+def test_another_language_generator_or_shard_length_detects_nothing(tmp_path: Path, wav2lip_file: Path) -> None:
+    film(tmp_path / "a.mp4", frames=30)
+    speech(tmp_path / "dub.wav", 1.2)
+    speech(tmp_path / "other.wav", 1.2, seed=2)
+    first = run([row(tmp_path)], tmp_path)
+    assert first.films["a"].cells_detected == 1
+    changes: list[tuple[dict[str, object], dict[str, object]]] = [
+        ({"audio": "other.wav"}, {}),
+        ({}, {"split": {"shard_s": 0.4}}),
+        ({}, {"lips": {"generator": "wav2lip", "wav2lip": {"weights": str(wav2lip_file)}}}),
+    ]
+    for number, (columns, settings) in enumerate(changes):
+        again = run([row(tmp_path, **columns, output=f"out/{number}.mp4")], tmp_path, **settings)
+        assert again.films["a"].code == "ok", again.films["a"].message
+        assert again.films["a"].cells_detected == 0
+        assert again.films["a"].shards_made >= 1
+
+
+def test_a_second_run_does_nothing(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=20)
+    speech(tmp_path / "dub.wav", 0.8)
+    run([row(tmp_path, box=BOX)], tmp_path)
+    before = (tmp_path / "out/a.mp4").stat().st_mtime_ns
+    again = run([row(tmp_path, box=BOX)], tmp_path)
+    assert again.films["a"].code == "ok"
+    assert again.films["a"].kept
+    assert again.films["a"].shards_made == 0
+    assert (tmp_path / "out/a.mp4").stat().st_mtime_ns == before
+
+
+def test_a_line_recorded_anew_costs_only_the_shards_it_is_heard_in(tmp_path: Path) -> None:
+    import wave
+
+    film(tmp_path / "a.mp4", frames=75, gop=25)
+    speech(tmp_path / "dub.wav", 3.0)
+    settings: dict[str, object] = {"split": {"shard_s": 1.0}}
+    assert run([row(tmp_path, box=BOX)], tmp_path, **settings).films["a"].shards_made == 3
+    with wave.open(str(tmp_path / "dub.wav")) as file:
+        sound = np.frombuffer(file.readframes(file.getnframes()), np.int16).copy()
+    sound[36000:40000] = 0  # 2.25 s to 2.5 s: heard in the third second only
+    with wave.open(str(tmp_path / "dub.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(sound.tobytes())
+    again = run([row(tmp_path, box=BOX, output="out/b.mp4")], tmp_path, **settings)
+    assert again.films["a"].shards_made == 1
+
+
+def test_a_new_bit_rate_of_the_dub_makes_no_segment(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=20)
+    speech(tmp_path / "dub.wav", 0.8)
+    run([row(tmp_path, box=BOX)], tmp_path)
+    again = run([row(tmp_path, box=BOX, output="out/b.mp4")], tmp_path, mux={"audio_bitrate_kbps": 64})
+    assert again.films["a"].code == "ok"
+    assert again.films["a"].shards_made == 0
+    assert same_pictures(tmp_path / "out/a.mp4", tmp_path / "out/b.mp4")
+
+
+def test_a_stretch_without_faces_passes_through_untouched(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=45, picture=lambda k: slide(k // 50) if 15 <= k < 30 else portrait(k))
+    speech(tmp_path / "dub.wav", 1.8)
+    report = run([row(tmp_path)], tmp_path)
+    assert report.films["a"].code == "ok"
+    assert report.films["a"].painted == 30
+    assert report.films["a"].shots == 3
+    before, after = decoded(tmp_path / "a.mp4"), decoded(tmp_path / "out/a.mp4")
+    assert len(after) == 45
+    same = [all(np.array_equal(p, q) for p, q in zip(x, y, strict=True)) for x, y in zip(before, after, strict=True)]
+    assert all(same[15:30])
+    assert not all(same[:15])
+    assert not all(same[30:])
+
+
+def test_first_frame_without_a_face(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=30, picture=lambda k: slide(0) if k < 8 else portrait(k))
+    speech(tmp_path / "dub.wav", 1.2)
+    report = run([row(tmp_path)], tmp_path)
+    assert report.films["a"].code == "ok"
+    assert report.films["a"].painted == 22
+    assert len(index_video(str(tmp_path / "out/a.mp4"))) == 30
+
+
+def test_film_without_any_face_is_delivered_as_no_face(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=20, picture=lambda k: slide(0))
+    speech(tmp_path / "dub.wav", 0.8)
+    report = run([row(tmp_path)], tmp_path)
+    assert report.films["a"].code == "no_face"
+    assert report.exit_code("any") == 0
+    assert same_pictures(tmp_path / "a.mp4", tmp_path / "out/a.mp4")
+
+
+def test_text_is_spoken_and_the_row_names_its_language(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=50)
+    report = run([row(tmp_path, audio=None, text="Guten Tag.", language="de", box=BOX)], tmp_path)
+    assert report.films["a"].code == "ok", report.films["a"].message
+    assert not same_pictures(tmp_path / "a.mp4", tmp_path / "out/a.mp4")
+
+
+def test_an_output_that_somebody_else_made_is_left_alone(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=10)
+    speech(tmp_path / "dub.wav", 0.4)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.mp4").write_text("precious")
+    report = run([row(tmp_path, box=BOX)], tmp_path)
+    assert report.films["a"].code == "bad_row"
+    assert "--overwrite" in report.films["a"].message
+    assert (tmp_path / "out/a.mp4").read_text() == "precious"
+    assert run([row(tmp_path, box=BOX)], tmp_path, run={"overwrite": True}).films["a"].code == "ok"
+
+
+def test_report_has_a_row_per_film_and_per_shard(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=30, gop=10)
+    speech(tmp_path / "dub.wav", 1.2)
+    report = report_json(run([row(tmp_path)], tmp_path, split={"shard_s": 0.4}))
+    [made] = report["films"]
+    assert made["code"] == "ok"
+    assert made["frames"] == 30
+    assert made["faces"] == 7  # frames 0, 5, ... 25, and the last one
+    assert set(made["seconds"]) == {"split", "faces", "cast", "crops", "lips", "composite", "mux"}  # type: ignore[call-overload]
+    assert [(s["start"], s["end"], s["code"], s["frames"]) for s in report["shards"]] == [
+        (0, 10, "ok", 10),
+        (10, 20, "ok", 10),
+        (20, 30, "ok", 10),
+    ]
