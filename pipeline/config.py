@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field
 
-from pipeline.overrides import ConfigError, apply
+from pipeline.overrides import ConfigError, apply, parse_yaml
 from stages.cast.settings import CastSettings
 from stages.composite.settings import CompositeSettings
 from stages.crops.settings import CropsSettings
@@ -71,10 +70,10 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     values: object = {}
     if path is not None:
         try:
-            values = yaml.safe_load(Path(path).read_text()) or {}
+            values = parse_yaml(Path(path).read_text()) or {}
         except FileNotFoundError as error:
             raise ConfigError(f"{path}: there is no such config file") from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, ConfigError) as error:
             raise ConfigError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold keys like `lips:`, not a {type(values).__name__}")

@@ -22,17 +22,20 @@ from stages.media.index import VideoIndex
 from stages.mux.mux import STAGE_VERSION as MUX_VERSION
 from stages.settings import digest
 from stages.speech.mel import MelWindows
+from stages.speech.settings import SpeechSettings
+from stages.speech.track import VERSION as TRACK_VERSION
+from stages.speech.tts import VERSION as TTS_VERSION
 from stages.weights import Weights
 
-_SPEECH_VERSION = 1
 _PLAN_VERSION = 1
 
 
-def speech_key(film: Film, config_speech: object) -> str:
-    """The dub: the file's content and track, or the text, its language and its voice."""
+def speech_key(film: Film, settings: SpeechSettings) -> str:
+    """The dub's samples: the file's content and track, or the text, its language and its voice."""
+    decoded = [TRACK_VERSION, settings.resampler]
     if film.audio is not None:
-        return digest(_SPEECH_VERSION, storage.identity(film.audio), film.audio_track, config_speech)
-    return digest(_SPEECH_VERSION, film.text, film.language, film.voice, config_speech)
+        return digest(decoded, storage.identity(film.audio), film.audio_track)
+    return digest(decoded, TTS_VERSION, film.text, film.language or settings.language, film.voice)
 
 
 def faces_key(config: Config, weights: Weights) -> str:

@@ -1,7 +1,10 @@
 """A run from manifest to report: what `dubline run` and `pipeline.dub` do."""
 
+import logging
+import os
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal
@@ -97,12 +100,19 @@ def _executor(
     return lambda rows: run_on_ray(rows, config, work, pools)
 
 
+def _quieten_ray() -> None:
+    """Progress and problems reach the user as ours; Ray's own lines stay in its log files."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # A manifest of three films does not need eight tasks at once, and need not be told so.
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
+
+
 def _connect(address: str | None, config: Config, films: list[Film]) -> Mapping[str, Pool]:
     """Connect to the cluster, or start one on this machine; size the pools for it."""
-    import os
-
     import ray
 
+    _quieten_ray()
     if not ray.is_initialized():
         address = address or os.environ.get("RAY_ADDRESS")
         if address:

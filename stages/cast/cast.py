@@ -82,7 +82,7 @@ def join_cells(cells: Iterable[CellFaces], count: int) -> FilmFaces:
         if previous is not None:
             if (cell.stride, cell.cut_threshold) != (previous.stride, previous.cut_threshold):
                 raise ValueError("cells were made with different settings")
-            if False:
+            if boundary_cut(previous, cell, cell.cut_threshold):
                 starts.append(cell.start)
         starts += cell.cuts.tolist()
         looked.append(cell.looked)
@@ -142,11 +142,12 @@ def _runs_of_shot(film: FilmFaces, times: F64, start: int, end: int, settings: C
     looked = film.looked[slice(*np.searchsorted(film.looked, [start, end]))]
     # A detection stands for the time to the next look; a shot's last look for one frame, which weighs nothing.
     gaps = np.diff(times[looked], append=times[looked[-1]])
-    seen_s = gaps[np.searchsorted(looked, frames)]
+    looks = np.searchsorted(looked, frames)
+    seen_s = gaps[looks]
     if not seen_s.any():
         seen_s = np.ones(len(frames))
-    tracks = find_tracks(times[frames], boxes, settings.bridge_s, settings.track_overlap)
-    chosen = choose_runs(tracks, times[frames], boxes, film.scores[inside], seen_s, settings)
+    tracks = find_tracks(times[frames], looks, boxes, settings.bridge_s, settings.track_overlap)
+    chosen = choose_runs(tracks, times[frames], looks, boxes, film.scores[inside], seen_s, settings)
     bounds = [[int(frames[run[0]]), int(frames[run[-1]]) + 1] for run in chosen]
     if bounds and bounds[0][0] - start <= film.stride:
         bounds[0][0] = start

@@ -7,6 +7,7 @@ import numpy as np
 
 from stages.arrays import F32, F64, I64
 from stages.cast.settings import CastSettings
+from stages.cast.tracks import unbroken
 
 _START_SIZE: Final = 1.1
 """A face is painted from this many times `min_face_px`, so that one at the limit does not flicker."""
@@ -16,19 +17,19 @@ bystander."""
 
 
 def choose_runs(
-    tracks: Sequence[I64], times: F64, boxes: F32, scores: F32, seen_s: F64, settings: CastSettings
+    tracks: Sequence[I64], times: F64, looks: I64, boxes: F32, scores: F32, seen_s: F64, settings: CastSettings
 ) -> list[I64]:
     """The stretches of one shot that are painted, in order and apart from each other in time.
 
-    `tracks` are detections of the shot; `times`, `boxes`, `scores` and `seen_s` (seconds that a detection stands
-    for) go by detection. The track with the most area x time is chosen; others only where they begin after
+    `tracks` are detections of the shot; `times`, `looks`, `boxes`, `scores` and `seen_s` (seconds that a detection
+    stands for) go by detection. The track with the most area x time is chosen; others only where they begin after
     it has gone or end before it comes, and are of like size. Returns detections [m] of each run.
     """
     heights = boxes[:, 3] - boxes[:, 1]
     areas = heights * (boxes[:, 2] - boxes[:, 0])
     candidates = []
     for track in tracks:
-        runs = painted_runs(track, times, scores, heights, settings)
+        runs = painted_runs(track, times, looks, scores, heights, settings)
         if runs:
             weight = sum(float((areas[run] * seen_s[run]).sum()) for run in runs)
             candidates.append((weight, runs))
@@ -44,19 +45,19 @@ def choose_runs(
     return sorted((run for runs in chosen for run in runs), key=lambda run: int(run[0]))
 
 
-def painted_runs(track: I64, times: F64, scores: F32, heights: F32, settings: CastSettings) -> list[I64]:
+def painted_runs(track: I64, times: F64, looks: I64, scores: F32, heights: F32, settings: CastSettings) -> list[I64]:
     """Where one track is painted: from a sure detection on, until it is unsure, too small or gone too long."""
     runs: list[list[int]] = []
     painting = False
-    for d in track:
+    for d in track.tolist():
         if scores[d] < settings.stay_score or heights[d] < settings.min_face_px:
             continue
-        if painting and times[d] - times[runs[-1][-1]] <= settings.bridge_s:
-            runs[-1].append(int(d))
+        if painting and unbroken(runs[-1][-1], d, times, looks, settings.bridge_s):
+            runs[-1].append(d)
             continue
         painting = scores[d] >= settings.start_score and heights[d] >= _START_SIZE * settings.min_face_px
         if painting:
-            runs.append([int(d)])
+            runs.append([d])
     return [np.array(run, np.int64) for run in runs]
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from stages.arrays import F64, I64
 
 _REACH: Final = 4.0
-"""The Gaussian is cut off at this many standard deviations."""
+"""The Gaussian ends at this many standard deviations, lowered to reach zero there: a frame just at the end must
+not weigh by how its time was rounded."""
 _WINDOW: Final = 5  # wav2lip.md 4.3
 
 
@@ -30,7 +31,8 @@ def smooth_in_time(times: F64, values: F64, sigma_s: float) -> F64:
         here = at[(at + step >= low) & (at + step < high)]
         there = here + step
         distance = ((times[there] - times[here]) / sigma_s)[:, None]
-        share = weight[there, None] * np.exp(-0.5 * distance**2)
+        bell = np.exp(-0.5 * distance**2) - np.exp(-0.5 * _REACH**2)
+        share = weight[there, None] * np.maximum(bell, 0.0)
         sums[0, here] += share
         sums[1, here] += share * distance
         sums[2, here] += share * distance**2

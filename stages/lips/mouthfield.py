@@ -12,9 +12,10 @@ from stages.lips.lipline import Lips, MouthAxes
 _WIDE = 2.1  # u where the cheeks have come to rest
 _JAW = 0.8  # how far the chin goes down, of what the lips part
 _CORNERS = 0.25  # how far the corners go down, of what the chin does
+_PARTED = 0.92  # u up to which the lips part
 _UPPER = 0.22  # the upper lip's share of the gap; the lower lip has the rest
 _SPARE = 0.6  # the most a chin goes down, of the room under it: there the neck is folded away
-_ROUND, _SPREAD, _DROP = 0.15, 0.16, 0.10  # how far corners move in when round, out when spread, in when open
+_ROUND, _SPREAD, _DROP = 0.15, 0.16, 0.12  # how far corners move in when round, out when spread, in when open
 _FULL = 0.36  # the opening that `_DROP` is for
 _EDGE_PX, _OVER_PX = 2.0, 2.0  # the gap's soft edge, and how far it shades the lower lip
 # Parts of the skin's lightness, BGR.
@@ -68,7 +69,7 @@ def redraw(crop: U8, lips: Lips, landmarks: F32, opening: float, rounding: float
 
 
 def _fields(u: F32, v: F32, lips: Lips, nose: float, end: float, opening: float, rounding: float) -> _Fields:
-    gap_at_middle = opening * (1 - 0.25 * max(rounding, 0.0)) * (0.8 + 0.2 * lips.covered)
+    gap_at_middle = opening * (1 - 0.25 * max(rounding, 0.0)) * (0.75 + 0.25 * lips.covered)
     spare = max(_SPARE * (end - 1), 1e-3)
     chin = spare * math.tanh(_JAW * gap_at_middle / spare)
 
@@ -81,7 +82,7 @@ def _fields(u: F32, v: F32, lips: Lips, nose: float, end: float, opening: float,
 
     # Then down: one field under the gap and one over it, the same where the lips do not part.
     jaw, arc = chin * _rest(u), np.maximum(1 - u * u, -0.5)
-    gap, line = gap_at_middle * np.maximum(arc, 0), lips.sag * arc
+    gap, line = gap_at_middle * np.maximum(1 - (u / _PARTED) ** 2, 0), lips.sag * arc
     lower = _CORNERS * jaw + (1 - _UPPER) * gap
     upper = lower - gap
     low, high = line + lower, line + upper

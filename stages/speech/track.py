@@ -28,7 +28,7 @@ VERSION: Final = 1
 """Raised whenever the same file gives other samples."""
 
 # One step of the integer formats that FFmpeg decodes PCM to; wav2lip.md 3.1: 16 bit is divided by 32768.
-_FULL_SCALE: Final = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
+_FULL_SCALE: Final = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31}
 _RATES: Final = (1_000, 768_000)
 """Sample rates in Hz that are resampled; far outside, the filter alone would fill the memory."""
 _JITTER_S: Final = Fraction(1, 100)

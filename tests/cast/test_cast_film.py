@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import SIZE, Script, box_of, cells_of, points_of
 
 from stages.cast.cast import cast_film
 from stages.cast.settings import CastSettings
 from stages.cast.types import Cast
 from stages.errors import DubError
+from tests.cast.scripted import SIZE, Script, box_of, cells_of, points_of
 
 BARE = CastSettings(pad=(0, 0, 0, 0))
 
@@ -115,9 +115,15 @@ def test_bridge_is_in_seconds_not_in_frames():
     assert painted(slow) == [(0, 20), (30, 59)]
 
 
+def test_looks_far_apart_at_a_low_frame_rate_are_one_run():
+    times = np.arange(60) / 2  # a look every 2.5 s
+    assert painted(cast_of(still(), 60, times=times)) == [(0, 59)]
+    assert painted(cast_of(lambda frame: [] if frame == 25 else still()(frame), 60, times=times)) == [(0, 20), (30, 59)]
+
+
 def test_box_is_interpolated_over_presentation_times_of_a_variable_rate():
-    # 0.01 s apart, then 0.1 s apart; the face moves 100 px a second.
-    times = np.concatenate([np.arange(20) * 0.01, 0.2 + np.arange(20) * 0.1])
+    # 0.01 s apart, then 0.08 s apart, changing between two looks; the face moves 100 px a second.
+    times = np.concatenate([np.arange(18) * 0.01, 0.18 + np.arange(22) * 0.08])
     for smoothing in ("none", "gaussian"):
         config = BARE.model_copy(update={"smoothing": smoothing})
         cast = cast_of(lambda frame: [(500 + 100 * times[frame], 400, 200, 0.9)], 40, times=times, config=config)
@@ -293,7 +299,7 @@ def test_cast_survives_its_file():
 
 @st.composite
 def films(draw):
-    """A film with wandering, flickering faces, cuts and uneven times, and two ways to cut it into cells."""
+    """A film with wandering, flickering faces, cuts and uneven times, and a way to cut it into cells."""
     count = draw(st.integers(2, 90))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     places = rng.uniform([200, 200, 60, 0.2], [1700, 900, 300, 1.0], (rng.integers(0, 4), 4))
@@ -307,13 +313,13 @@ def films(draw):
 
     inner = st.sets(st.integers(1, count - 1), max_size=6).map(sorted)
     times = np.cumsum(rng.choice([0.01, 0.04, 0.2], count))
-    return script, count, draw(inner), draw(inner), draw(inner), times, draw(st.integers(1, 9))
+    return script, count, draw(inner), draw(inner), times, draw(st.integers(1, 9))
 
 
 @settings(max_examples=60, deadline=None)
 @given(films(), st.sampled_from(["gaussian", "official", "none"]))
 def test_cast_is_the_same_however_the_film_is_cut_into_cells(film, smoothing):
-    script, count, cuts, bounds, _, times, stride = film
+    script, count, cuts, bounds, times, stride = film
     config = CastSettings(smoothing=smoothing)
     whole = cast_film(cells_of(script, count, (), cuts, stride), times, SIZE, config)
     cut = cast_film(cells_of(script, count, bounds, cuts, stride), times, SIZE, config)
@@ -324,7 +330,7 @@ def test_cast_is_the_same_however_the_film_is_cut_into_cells(film, smoothing):
 @settings(max_examples=60, deadline=None)
 @given(films())
 def test_runs_are_whole_stretches_of_one_shot_with_boxes_inside_the_picture(film):
-    script, count, cuts, bounds, _, times, stride = film
+    script, count, cuts, bounds, times, stride = film
     cast = cast_film(cells_of(script, count, bounds, cuts, stride), times, SIZE, CastSettings())
     assert np.isfinite(cast.boxes[cast.painted]).all()
     assert np.isnan(cast.boxes[~cast.painted]).all()

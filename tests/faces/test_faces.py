@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import av
 import numpy as np
 import pytest
-from portraits import ASTRONAUT_FACE, overlap, scene, slide, video_frame
 
 from stages.errors import DubError
 from stages.faces.detectors import resolve_detector
@@ -15,6 +14,7 @@ from stages.faces.faces import Faces, faces_key
 from stages.faces.settings import FacesSettings
 from stages.faces.types import CellFaces
 from stages.weights import Weights
+from tests.faces.portraits import ASTRONAUT_FACE, overlap, scene, slide, video_frame
 
 HAAR = FacesSettings(detector="haar", stride=4, width_px=240)
 

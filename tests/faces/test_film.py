@@ -5,7 +5,6 @@ import itertools
 
 import numpy as np
 import pytest
-from portraits import astronaut, scene, slide, video_frame
 
 from stages.cast.cast import cast_film
 from stages.cast.settings import CastSettings
@@ -13,6 +12,7 @@ from stages.faces.faces import Faces
 from stages.faces.settings import FacesSettings
 from stages.faces.types import CellFaces
 from stages.weights import Weights
+from tests.faces.portraits import astronaut, scene, slide, video_frame
 
 SIZE = (320, 180)
 COUNT = 66

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import skimage.data
-from portraits import ASTRONAUT_FACE, astronaut, overlap, scene, slide
 
 from stages.faces.haar import Haar
+from tests.faces.portraits import ASTRONAUT_FACE, astronaut, overlap, scene, slide
 
 WITHOUT_FACES = ["brick", "chelsea", "coffee", "grass", "page", "rocket", "text"]
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from portraits import ASTRONAUT_FACE, astronaut, overlap, scene, slide
 
 from stages.faces.yunet import YuNet
 from stages.weights import REGISTRY
+from tests.faces.portraits import ASTRONAUT_FACE, astronaut, overlap, scene, slide
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def test_s3_endpoint_comes_from_the_environment(s3: str, tmp_path: Path):
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.stdout.strip() == "env", done.stderr

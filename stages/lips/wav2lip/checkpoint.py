@@ -74,8 +74,8 @@ def network(path: Path) -> Wav2Lip:
 def _refusal(path: Path, what: str) -> DubError:
     return DubError(
         "weights_missing",
-        f"Wav2Lip weights {path}: {what}. Run «dubline weights fetch wav2lip_gan», "
-        "or give the path of an official Wav2Lip generator checkpoint",
+        f"Wav2Lip weights {path}: {what}. Give the path of an official Wav2Lip generator checkpoint; "
+        "«dubline weights list» says which there are and where they come from",
     )
 
 

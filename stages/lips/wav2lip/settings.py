@@ -26,8 +26,8 @@ class Wav2LipSettings(Settings):
     official script. `onnx`: ONNX Runtime on a CPU, often faster (needs `pip install 'dubline[cpu]'`). All within one
     grey level of each other in float32."""
     threads: int = Field(2, ge=1, le=256)
-    """CPU threads of the network: as many as the cores that a worker of the lips stage has to itself, as more are slower
-    than one. Another number may change single values by one grey level."""
+    """CPU threads of the network: the cores that a worker of the lips stage has to itself; where it shares them, more
+    threads are slower than one. Another number may change single values by one grey level."""
     speech_shift_s: float = Field(0.0, ge=-1.0, le=1.0)
     """Seconds added to a frame's time before its speech is looked up. Positive: the mouth moves earlier.
     Change it only after measuring that a checkpoint leads or lags."""

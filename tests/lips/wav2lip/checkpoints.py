@@ -41,8 +41,8 @@ def blank() -> State:
     return state
 
 
-def filled() -> State:
-    """The deterministic fill of wav2lip.md 8.1."""
+def filled(dtype: torch.dtype = torch.float32) -> State:
+    """The deterministic fill of wav2lip.md 8.1 (whose vectors were made in float64)."""
     state = blank()
     tag = 0
     for key, value in state.items():
@@ -58,7 +58,7 @@ def filled() -> State:
             x = 1 + 0.1 * x
         else:
             x = 0.1 * x
-        state[key] = torch.from_numpy(x.astype(np.float32))
+        state[key] = torch.from_numpy(x).to(dtype)
     return state
 
 
@@ -126,7 +126,9 @@ def behaves() -> State:
         tap("face_encoder_blocks.0.0", colour, 3 + colour, 3, 3, 1)  # the unmasked crop
         for sign in (1, -1):
             for knot, slope in zip(_KNOTS, _SLOPES, strict=True):
-                tap("output_block.0", unit, 64 + colour, 1, 1, sign)  # skips come after the 64 decoded channels
+                tap(
+                    "output_block.0", unit, 64 + colour, 1, 1, sign
+                )  # skips come after the 64 decoded channels
                 bias("output_block.0", unit, -knot if sign > 0 else 1 - knot)
                 paint[colour, unit] = sign * slope
                 unit += 1
