@@ -1,6 +1,8 @@
 """Array types, named once, and their only form on disk and between stages: npz without pickle."""
 
 import io
+import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,6 +24,9 @@ def pack(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, NDArray[np.generic]]:
-    """The arrays of `pack`. Raises ValueError on anything that would need pickle."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """The arrays of `pack`. Raises ValueError on anything else, also on what would need pickle."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, TypeError) as error:
+        raise ValueError(f"not npz, or damaged: {error}") from error

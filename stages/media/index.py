@@ -1,12 +1,15 @@
 """A film's frame grid: every frame's presentation time, from one pass over the packets, without decoding."""
 
 import json
+import re
+from array import array
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from stages.arrays import F64, I64, Bool, pack, unpack
@@ -14,6 +17,9 @@ from stages.errors import DubError
 from stages.media import storage
 from stages.media.open import open_media, video_stream
 from stages.media.settings import MediaLimits
+from stages.media.whole import check_whole
+
+_CLOCK = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 
 
 @dataclass(frozen=True)
@@ -97,16 +103,19 @@ class VideoIndex:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "VideoIndex":
-        """Read a cache file."""
+        """Read a cache file. Raises ValueError when it is not one."""
         arrays = unpack(data)
-        facts = json.loads(arrays.pop("facts").tobytes())
-        picture = facts["picture"]
-        return cls(
-            **arrays,  # type: ignore[arg-type]
-            time_base=Fraction(*facts["time_base"]),
-            zero_s=facts["zero_s"],
-            picture=Picture(**{**picture, "sar": tuple(picture["sar"]), "rate": tuple(picture["rate"])}),
-        )
+        try:
+            facts = json.loads(arrays.pop("facts").tobytes())
+            picture = facts["picture"]
+            return cls(
+                **arrays,  # type: ignore[arg-type]
+                time_base=Fraction(*facts["time_base"]),
+                zero_s=facts["zero_s"],
+                picture=Picture(**{**picture, "sar": tuple(picture["sar"]), "rate": tuple(picture["rate"])}),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a packet index: {error}") from error
 
 
 def index_video(url: str, limits: MediaLimits | None = None) -> VideoIndex:
@@ -119,65 +128,95 @@ def index_video(url: str, limits: MediaLimits | None = None) -> VideoIndex:
     path = storage.localize(url)
     limits = limits or MediaLimits()
     with open_media(path, limits) as container:
+        if "matroska" in container.format.name:
+            check_whole(path)
         stream = video_stream(container, path)
-        rows: list[tuple[int, int, int, bool]] = []
-        packets = 0
-        for packet in container.demux(stream):
-            if packet.size == 0 and packet.dts is None:
-                continue  # the flush at the end
-            packets += 1
-            if packet.is_discard:
-                continue
-            if packet.pts is None:
-                raise DubError(
-                    "unsupported",
-                    f"{path}: frames without timestamps; remux it first (ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)",
-                )
-            dts = packet.pts if packet.dts is None else packet.dts
-            rows.append((packet.pts, dts, packet.duration or 0, packet.is_keyframe))
-            if len(rows) > limits.max_frames:
-                raise DubError("unsupported", f"{path}: more than {limits.max_frames} frames (media.limits.max_frames)")
-        if stream.frames > packets:
-            raise DubError(
-                "decode_error", f"{path}: cut short, {packets} of {stream.frames} frames are there; copy it again"
-            )
-        if not rows:
+        rows = _packets(container, stream, path, limits)
+        if not len(rows):
             raise DubError("no_video", f"{path}: its video stream has no frames")
-        return _grid(path, rows, stream, container.start_time, container.format.name)
+        return _grid(path, rows, stream, container)
 
 
-def _grid(
-    path: Path, rows: list[tuple[int, int, int, bool]], stream: VideoStream, start_time: int | None, container: str
-) -> VideoIndex:
-    table = np.array(rows, np.int64)
-    table = table[np.argsort(table[:, 0], kind="stable")]
+def _packets(container: InputContainer, stream: VideoStream, path: Path, limits: MediaLimits) -> I64:
+    """[n, 4] pts, dts, duration, keyframe of the packets that are shown, in coded order."""
+    rows = array("q")  # four numbers a frame, not four objects
+    packets = 0
+    for packet in container.demux(stream):
+        if packet.size == 0 and packet.dts is None:
+            continue  # the flush at the end
+        packets += 1
+        # Transport streams flag packets at every splice; what is wrong with their pictures, the decoder says.
+        if packet.is_corrupt and container.format.name != "mpegts":
+            raise DubError("decode_error", f"{path}: cut short in the middle of frame {packets}; copy it again")
+        if packet.is_discard:
+            continue
+        if packet.pts is None:
+            raise DubError(
+                "unsupported",
+                f"{path}: frames without timestamps; remux it first (ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)",
+            )
+        dts = packet.pts if packet.dts is None else packet.dts
+        rows.extend((packet.pts, dts, packet.duration or 0, packet.is_keyframe))
+        if len(rows) > 4 * limits.max_frames:
+            raise DubError("unsupported", f"{path}: more than {limits.max_frames} frames (media.limits.max_frames)")
+    if stream.frames > packets:
+        raise DubError(
+            "decode_error", f"{path}: cut short, {packets} of {stream.frames} frames are there; copy it again"
+        )
+    return np.frombuffer(rows, np.int64).reshape(-1, 4)
+
+
+def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer) -> VideoIndex:
+    time_base = stream.time_base
+    if time_base is None:
+        raise DubError("unsupported", f"{path}: its video stream has no time base")
+    table = rows[np.argsort(rows[:, 0], kind="stable")]
     pts = table[:, 0]
     gaps = np.diff(pts)
     if len(gaps) and gaps.min() <= 0:
         raise DubError("unsupported", f"{path}: two frames share one timestamp; remux it first")
     # Containers without frame durations, and those that round them, still give the gaps exactly.
-    usual = int(np.median(gaps)) if len(gaps) else 1
-    last = int(table[-1, 2]) or usual
-    time_base = stream.time_base
-    if time_base is None:
-        raise DubError("unsupported", f"{path}: its video stream has no time base")
+    last = _last_duration(table[-1], gaps, int(table[:, 2].max()), stream, time_base)
     return VideoIndex(
-        pts=pts,
-        dts=table[:, 1],
+        pts=pts.copy(),
+        dts=table[:, 1].copy(),
         duration=np.append(gaps, last).astype(np.int64),
         keyframe=table[:, 3].astype(np.bool_),
         time_base=Fraction(time_base),
         # A transport stream's clock starts anywhere; a film with its picture delayed starts at 0 all the same.
-        zero_s=max(0, start_time or 0) / av.time_base,
-        picture=_picture(path, stream, container),
+        zero_s=max(0, container.start_time or 0) / av.time_base,
+        picture=_picture(path, stream, container.format.name),
     )
+
+
+def _last_duration(row: I64, gaps: I64, longest: int, stream: VideoStream, time_base: Fraction) -> int:
+    """How long the last frame stays, in `time_base` units, where anything says so; else the usual distance.
+
+    A packet's duration is the distance to the next packet's dts: with B-frames the packet of the last picture shown
+    is seldom the last one, and a closing slide of 5 s would be lost. The length of the whole track has it.
+    `longest`: duration of the longest packet.
+    """
+    usual = int(np.median(gaps)) if len(gaps) else 0
+    own = int(row[2]) or usual or max(1, round(1 / (stream.average_rate or 25) / time_base))
+    if stream.duration is not None and stream.start_time is not None:
+        stated = stream.start_time + stream.duration - int(row[0])
+        # Edit lists are kept in milliseconds: no news within that. A length that no packet has is of a film whose
+        # other part is missing.
+        new = abs(stated - own) > 1.5e-3 / time_base
+        return stated if new and 0 < stated <= longest else own
+    tag = _CLOCK.fullmatch(stream.metadata.get("DURATION", ""))  # Matroska's statistics
+    if tag is None:
+        return own
+    hours, minutes, seconds = (Fraction(part) for part in tag.groups())
+    # Some writers count it from the first frame: it can only add.
+    return max(own, round((hours * 3600 + minutes * 60 + seconds) / time_base) - int(row[0]))
 
 
 def _picture(path: Path, stream: VideoStream, container: str) -> Picture:
     context = stream.codec_context
     if context is None or context.pix_fmt is None:
         raise DubError("unsupported", f"{path}: no decoder for its video codec")
-    sar = context.sample_aspect_ratio or stream.sample_aspect_ratio
+    sar = stream.sample_aspect_ratio or context.sample_aspect_ratio  # players believe the container first
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     return Picture(
         codec=context.codec.canonical_name,

@@ -25,28 +25,38 @@ def open_media(path: Path | str, limits: MediaLimits | None = None) -> Iterator[
     """A local media file, opened for reading.
 
     Raises DubError `not_found` when there is no such file, `decode_error` when it is not media of a known
-    kind, `unsupported` when it is beyond the limits. Errors of FFmpeg inside the block become `decode_error`.
+    kind, `unsupported` when it is beyond the limits. Errors of FFmpeg inside the block become `decode_error`, or
+    `timeout` when the file system does not answer; MemoryError stays what it is.
     """
     limits = limits or MediaLimits()
     path = Path(path)
     if not path.is_file():
-        raise DubError("not_found", f"{path}: there is no such file")
+        raise DubError("not_found", f"{path}: {'is not a file' if path.exists() else 'there is no such file'}")
     try:
         container = av.open(
             f"file:{path}",
             mode="r",
-            options={"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS},
+            # max_pixels: probing decodes pictures too, before `_check` can see what it opened.
+            options={
+                "protocol_whitelist": PROTOCOLS,
+                "format_whitelist": FORMATS,
+                "max_pixels": str(limits.max_pixels),
+            },
             timeout=limits.open_timeout_s,
             metadata_errors="replace",
         )
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, ValueError) as error:
-        raise DubError("decode_error", f"{path}: not a media file this tool reads ({_reason(error)})") from error
+        raise _translated(error, path, limits, "not a media file this tool reads") from error
     with container:
         _check(container, path, limits)
         try:
             yield container
+        except MemoryError:
+            raise
         except av.error.FFmpegError as error:
-            raise DubError("decode_error", f"{path}: damaged or cut short ({_reason(error)})") from error
+            raise _translated(error, path, limits, "damaged or cut short") from error
 
 
 def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
@@ -79,5 +89,8 @@ def _check(container: InputContainer, path: Path, limits: MediaLimits) -> None:
             )
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _translated(error: Exception, path: Path, limits: MediaLimits, what: str) -> DubError:
+    if isinstance(error, av.error.ExitError):  # how FFmpeg tells that its interrupt callback fired
+        return DubError("timeout", f"{path}: no data within {limits.open_timeout_s:g} s (media.limits.open_timeout_s)")
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return DubError("decode_error", f"{path}: {what} ({reason})")

@@ -111,6 +111,7 @@ def test_payload_does_not_run(old: bool, tmp_path: Path) -> None:
     assert not trace.exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_bare_pickle_payload_does_not_run(tmp_path: Path) -> None:
     path, trace = tmp_path / "evil.pkl", tmp_path / "was-here"
     path.write_bytes(pickle.dumps({"state_dict": Payload(trace)}, protocol=4))
