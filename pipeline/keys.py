@@ -60,7 +60,7 @@ def film_key(job: Job, config: Config, weights: Weights) -> str:
         job.speech_key,
         film,
         job.film.output.rsplit(".", 1)[-1].lower(),
-        faces_key(config, weights),
+        faces_key(config, weights) if job.film.box is None else "",
         config.cast,
         config.split,
         _picture_key(config, weights),

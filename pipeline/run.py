@@ -18,6 +18,7 @@ from pipeline.manifest import ManifestError, read_manifest
 from pipeline.pools import Pool, plan_pools
 from pipeline.report import RunReport
 from pipeline.rows import Row
+from stages.faces.detectors import resolve_detector
 from stages.lips.lips import GENERATORS
 from stages.media import storage
 from stages.weights import Weights
@@ -43,7 +44,7 @@ def dub(
     not raised. Raises ManifestError when there is no film to dub, PreflightError when the cluster cannot run the job,
     DubError `weights_missing` when a model that every film needs is not there.
     """
-    config = config or Config()
+    config = _settled(config or Config())
     read = read_manifest(manifest)
     if not read.films:
         raise ManifestError("\n".join(["no film can be dubbed:", *(f"  {problem}" for problem in read.problems)]))
@@ -77,6 +78,12 @@ def dub(
         with storage.publishing(report.url, ".json") as path, path.open("w") as file:
             report.write(file)
     return report
+
+
+def _settled(config: Config) -> Config:
+    """`auto` answered once for all workers: a node without the weights must fail, not look with another detector."""
+    detector = resolve_detector(config.faces, Weights(config.weights_dir))
+    return config.model_copy(update={"faces": config.faces.model_copy(update={"detector": detector})})
 
 
 def _job(film: Film, config: Config, run: str) -> Row:

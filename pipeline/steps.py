@@ -225,14 +225,14 @@ class MakeCast(Step):
         yield from self._missing(row, job, named)
 
     def _cast(self, job: Job, index: VideoIndex) -> Cast:
-        key = keys.faces_key(self.config, self.weights)
         size = (index.picture.width, index.picture.height)
-        cells = [] if job.film.box is not None else film_cells(index, self.config)
-        found = (
-            CellFaces.from_bytes(storage.read_bytes(self.work.cell(job.video_key, start, end, key)))
-            for start, end in cells
-        )
+        found = iter(()) if job.film.box is not None else self._found(job, index)
         return cast_film(found, index.times, size, self.config.cast, job.film.box)
+
+    def _found(self, job: Job, index: VideoIndex) -> Iterator[CellFaces]:
+        key = keys.faces_key(self.config, self.weights)
+        for start, end in film_cells(index, self.config):
+            yield CellFaces.from_bytes(storage.read_bytes(self.work.cell(job.video_key, start, end, key)))
 
     def _windows(self, job: Job) -> MelWindows:
         samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))

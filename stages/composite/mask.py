@@ -11,7 +11,10 @@ from stages.arrays import F32, F64
 
 _STEP_PX = 4  # the jaw's distance is linear between lines: measured this finely, then interpolated
 _JAW = slice(3, 14)  # from below one ear round the chin to below the other
-_ROOM_SIDE, _ROOM_BELOW = 0.4, 1.0  # how many feathers outside the jaw it ends: below, a dub opens jaws further
+_ROOM_SIDE, _ROOM_BELOW = (
+    0.4,
+    1.0,
+)  # how many feathers outside the jaw it ends: below, a dub opens jaws further
 _NOSE_BASE, _UPPER_LIP = 33, 51
 _BELOW_NOSE = 0.15  # where between nose and upper lip the mask begins to rise
 _RISE = 0.8  # and how much of that distance the rise takes: the upper lip is wholly the patch's
@@ -39,9 +42,7 @@ def mouth_mask(
     return mask
 
 
-def ellipse_mask(
-    box: tuple[int, int, int, int], region: tuple[int, int, int, int], feather: float
-) -> F32:
+def ellipse_mask(box: tuple[int, int, int, int], region: tuple[int, int, int, int], feather: float) -> F32:
     """As `mouth_mask`, an ellipse over the lower half of the box: for faces without landmarks."""
     x0, y0 = box[0] - region[0], box[1] - region[1]
     across, down = box[2] - box[0], box[3] - box[1]
@@ -84,7 +85,9 @@ def _inside_jaw(points: F64, soft_px: float, width: int, height: int) -> F32:
         normal = np.array([-edge[1], edge[0]]) / length
         if normal @ (middle - start) < 0:
             normal = -normal
-        outwards = -float(normal @ down)  # 1 under the chin, 0 at the cheeks, negative for the edge that closes the top
+        outwards = -float(
+            normal @ down
+        )  # 1 under the chin, 0 at the cheeks, negative for the edge that closes the top
         if outwards < -0.5:
             continue
         room = _ROOM_SIDE + (_ROOM_BELOW - _ROOM_SIDE) * max(0.0, outwards)
@@ -116,9 +119,7 @@ def _down(points: F64) -> F64:
     return np.array([-eyes[1], eyes[0]]) / length
 
 
-def _box_ramp(
-    box: tuple[int, int, int, int], region: tuple[int, int, int, int], soft_px: float
-) -> F32:
+def _box_ramp(box: tuple[int, int, int, int], region: tuple[int, int, int, int], soft_px: float) -> F32:
     """[h, w]: 0 on the box's outermost pixels and outside, 1 from a feather inwards."""
     across = _ramp(box[0] - region[0], box[2] - region[0], region[2] - region[0], soft_px)
     down = _ramp(box[1] - region[1], box[3] - region[1], region[3] - region[1], soft_px)

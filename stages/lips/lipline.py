@@ -10,7 +10,9 @@ from stages.arrays import F32, F64, U8, Bool
 _U: F64 = np.linspace(-1.6, 1.6, 65)  # the grid a mouth is looked at on, in its own coordinates
 _V: F64 = np.linspace(-0.55, 0.75, 53)
 _DU, _DV = float(_U[1] - _U[0]), float(_V[1] - _V[0])
-_LEAST_REDNESS = 0.07  # lips that stand out less from the skin are not looked for: black and white, beards, deep shade
+_LEAST_REDNESS = (
+    0.07  # lips that stand out less from the skin are not looked for: black and white, beards, deep shade
+)
 _SAGS: F64 = np.arange(-0.06, 0.34, 0.0125)
 _ACROSS: F64 = np.linspace(-0.75, 0.75, 16)
 
@@ -113,7 +115,8 @@ def _mouth_evidence(redness: F32, shade: F32) -> F32:
     """[53, 65] in 0..1: red as lips, pale as teeth, or dark as the corners and the gap between lips."""
     teeth = np.clip(-redness - 0.35, 0, 1) * (shade > -0.3)
     dark = np.clip(-shade / 0.7 - 0.4, 0, 1)
-    return np.maximum(np.maximum(np.clip(redness, 0, 1), teeth), dark)
+    evidence: F32 = np.maximum(np.maximum(np.clip(redness, 0, 1), teeth), dark)
+    return evidence
 
 
 def _corners(evidence: F32, wide: bool) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -138,7 +141,7 @@ def _corners(evidence: F32, wide: bool) -> tuple[tuple[float, float], tuple[floa
     return (left, _height_at(evidence, left + 0.05)), (right, _height_at(evidence, right - 0.05))
 
 
-def _blob(evidence: F64, weight: F64, least: float) -> Bool | None:
+def _blob(evidence: F32, weight: F32, least: float) -> Bool | None:
     """The connected parts that carry the weight: those with at least `least` of the heaviest one's."""
     solid = (evidence > 0.35).astype(np.uint8)
     solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))

@@ -61,8 +61,16 @@ def redraw(crop: U8, lips: Lips, landmarks: F32, opening: float, rounding: float
     fields = _grown(_fields(*half, lips, nose, end, opening, rounding), x1 - x0, y1 - y0)
 
     up = np.where(fields.v >= fields.low, fields.below, fields.above)
-    x = np.arange(x0, x1, dtype=np.float32)[None, :] + fields.aside * np.float32(axes.u[0]) - up * np.float32(axes.v[0])
-    y = np.arange(y0, y1, dtype=np.float32)[:, None] + fields.aside * np.float32(axes.u[1]) - up * np.float32(axes.v[1])
+    x = (
+        np.arange(x0, x1, dtype=np.float32)[None, :]
+        + fields.aside * np.float32(axes.u[0])
+        - up * np.float32(axes.v[0])
+    )
+    y = (
+        np.arange(y0, y1, dtype=np.float32)[:, None]
+        + fields.aside * np.float32(axes.u[1])
+        - up * np.float32(axes.v[1])
+    )
     warped = cv2.remap(crop, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     _paint_gap(warped, fields, float(np.hypot(*axes.v)), _tone(crop, axes), lips.covered)
     crop[y0:y1, x0:x1] = warped
@@ -110,7 +118,9 @@ def _paint_gap(face: U8, fields: _Fields, px: float, tone: float, teeth: float) 
         return
     columns = slice(int(parted[0]), int(parted[-1]) + 1)
     v = fields.v[:, columns]
-    rows = np.flatnonzero(((v > fields.high[:, columns]) & ((v - fields.low[:, columns]) * px < _OVER_PX)).any(axis=1))
+    rows = np.flatnonzero(
+        ((v > fields.high[:, columns]) & ((v - fields.low[:, columns]) * px < _OVER_PX)).any(axis=1)
+    )
     if len(rows) == 0:
         return
     part = (slice(int(rows[0]), int(rows[-1]) + 1), columns)
@@ -131,7 +141,9 @@ def _paint_gap(face: U8, fields: _Fields, px: float, tone: float, teeth: float) 
 
 def _v_of(axes: MouthAxes, point: F64) -> float:
     away = point - axes.origin
-    return float((axes.u[0] * away[1] - axes.u[1] * away[0]) / (axes.u[0] * axes.v[1] - axes.u[1] * axes.v[0]))
+    return float(
+        (axes.u[0] * away[1] - axes.u[1] * away[0]) / (axes.u[0] * axes.v[1] - axes.u[1] * axes.v[0])
+    )
 
 
 def _end(axes: MouthAxes, width: int, height: int) -> float:
@@ -158,7 +170,9 @@ def _coordinates(axes: MouthAxes, region: tuple[int, int, int, int], step: int) 
     inverse = np.linalg.inv(np.stack([axes.u, axes.v], axis=1))
     x = np.arange(region[0], region[2], step) + step / 2 - axes.origin[0]
     y = np.arange(region[1], region[3], step) + step / 2 - axes.origin[1]
-    u, v = ((row[0] * x)[None, :].astype(np.float32) + (row[1] * y)[:, None].astype(np.float32) for row in inverse)
+    u, v = (
+        (row[0] * x)[None, :].astype(np.float32) + (row[1] * y)[:, None].astype(np.float32) for row in inverse
+    )
     return u, v
 
 

@@ -21,7 +21,7 @@ class MouthWarpSettings(Settings):
     opening: float = Field(0.36, ge=0, le=0.8)
     """How far the lips part at full voice, as a share of the way from mouth to chin. Lower it for faces that speak
     calmly."""
-    quiet_db: float = Field(-46.0, ge=-90, le=-25)
+    quiet_db: float = Field(-42.0, ge=-90, le=-25)
     """Level in dBFS up to which the mouth rests. Raise it when a noisy dub keeps the lips moving in its pauses."""
     full_db: float = Field(-12.0, ge=-24, le=0)
     """Level in dBFS of full voice. Lower it for a dub that was recorded quietly."""

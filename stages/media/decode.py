@@ -1,6 +1,7 @@
 """Exactly the frames of a range, in order, wherever the keyframes are."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -12,7 +13,10 @@ from av.video.stream import VideoStream
 from stages.errors import DubError
 from stages.media.index import VideoIndex
 from stages.media.open import open_media, video_stream
+from stages.media.planes import FORMATS
 from stages.media.settings import MediaSettings
+
+_ENTRIES = 4  # keyframes tried before the film's beginning; one step back is enough for all we know (media.md 7.4)
 
 
 def read_frames(
@@ -22,15 +26,17 @@ def read_frames(
 
     A keyframe flag does not promise that decoding may begin there (x264's intra refresh sets it on recovery
     points), so the first frame that comes out is checked against the one wanted, and decoding begins one
-    keyframe earlier until they agree (reference media.md 7.4). Raises DubError `decode_error`.
+    keyframe earlier until they agree (reference media.md 7.4). Raises DubError: `decode_error` for a frame that is
+    missing or that the decoder calls damaged, or that is predicted from one; `unsupported` where the size or the
+    pixel format changes. Damage that a decoder does not notice (HEVC's, most of the time) cannot be seen here.
     """
     settings = settings or MediaSettings()
     if not 0 <= start < end <= len(index):
         raise ValueError(f"range [{start}, {end}) of {len(index)} frames")
-    entries = index.keyframes[index.keyframes <= start][::-1].tolist()
+    entries = index.keyframes[index.keyframes <= start][::-1][:_ENTRIES].tolist()
     with open_media(path, settings.limits) as container:
         stream = video_stream(container, path)
-        stream.thread_type = "AUTO"  # SLICE, the default, is 1.5 times slower (media.md 7.4)
+        stream.codec_context.thread_type = "AUTO"  # SLICE, the default, is 1.5 times slower (media.md 7.4)
         stream.codec_context.thread_count = settings.decode_threads
         for entry in [*entries, None]:
             frames = _frames_from(container, stream, index, entry, start)
@@ -39,37 +45,50 @@ def read_frames(
                 break
         else:
             raise DubError("decode_error", f"{path}: frame {start} cannot be decoded; the file is damaged there")
-        yield first
-        if end == start + 1:
-            return
-        wanted = start + 1
-        for number, frame in frames:
+        wanted = start
+        for number, frame in chain([first], frames):
             if number != wanted:
                 break
+            _check_alike(path, index, number, frame)
             yield number, frame
             wanted += 1
             if wanted == end:
                 return
-        raise DubError("decode_error", f"{path}: frame {wanted} is missing; the file is damaged or cut short there")
+        raise DubError("decode_error", f"{path}: frame {wanted} is missing or damaged; copy the file again")
 
 
 def _frames_from(
     container: InputContainer, stream: VideoStream, index: VideoIndex, entry: int | None, start: int
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Frames from number `start` on, decoded from keyframe `entry`, or from the beginning for None."""
+    """Frames from number `start` on, decoded from keyframe `entry`, or from the beginning for None.
+
+    Ends at the first damaged one: those after it are predicted from it.
+    """
     if entry is None:
         container.seek(int(index.dts.min()), stream=stream)
     elif not _land_on(container, stream, index, entry):
         return
+    begins = index.pts[entry or 0]
     for frame in container.decode(stream):
-        if frame.pts is None:
-            continue
+        if frame.pts is None or frame.pts < begins:
+            continue  # before the entry: open GOPs have pictures that need what was not decoded, and nobody needs them
+        if frame.is_corrupt:
+            return
         number = int(np.searchsorted(index.pts, frame.pts))
         if number < start:
             continue
         if number >= len(index) or index.pts[number] != frame.pts:
             continue  # hidden by the edit list
         yield number, frame
+
+
+def _check_alike(path: Path, index: VideoIndex, number: int, frame: VideoFrame) -> None:
+    """A stream may change its pictures midway; the encoder and the boxes cannot."""
+    picture = index.picture
+    now, before = (frame.width, frame.height, frame.format.name), (picture.width, picture.height, picture.pix_fmt)
+    if now != before:
+        change = " to ".join(f"{width}x{height} {pix_fmt}" for width, height, pix_fmt in (before, now))
+        raise DubError("unsupported", f"{path}: the picture changes from {change} at frame {number}; split it there")
 
 
 def _land_on(container: InputContainer, stream: VideoStream, index: VideoIndex, entry: int) -> bool:
@@ -98,8 +117,6 @@ def check_supported(path: Path, index: VideoIndex, frame: VideoFrame) -> None:
 
     `frame` is the film's first frame.
     """
-    from stages.media.planes import FORMATS
-
     picture = index.picture
     if picture.pix_fmt not in FORMATS:
         raise DubError("unsupported", f"{path}: pixel format {picture.pix_fmt} is not built yet")

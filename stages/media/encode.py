@@ -1,8 +1,9 @@
 """Segments: encoded pictures in an MP4 that keeps every pts, so that segments of one film join by packets."""
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic import Field
 from stages.errors import DubError
 from stages.media.index import Picture
 from stages.media.ladder import dts_ladder
+from stages.media.planes import FORMATS
 from stages.settings import Settings
 
 _SAME_FAMILY = {"h264": "libx264", "hevc": "libx265", "ffv1": "ffv1"}
@@ -49,25 +51,54 @@ def check_encodable(path: Path, picture: Picture, settings: EncodeSettings) -> N
         raise DubError(
             "unsupported", f"{path}: {name} does not encode {picture.pix_fmt}; set encode.codec to another one"
         )
-    if name != "ffv1" and (picture.width % 2 or picture.height % 2) and "420" in picture.pix_fmt:
+    layout = FORMATS.get(picture.pix_fmt)
+    cut = layout is not None and (picture.width % (1 << layout.shift_x) or picture.height % (1 << layout.shift_y))
+    if name != "ffv1" and cut:
         raise DubError(
             "unsupported",
-            f"{path}: {name} refuses the odd size {picture.width}x{picture.height} in 4:2:0; "
+            f"{path}: {name} refuses the odd size {picture.width}x{picture.height} in {picture.pix_fmt}; "
             "set encode.codec to ffv1, or pad the film first",
         )
+
+
+def exact_clock(time_base: Fraction) -> dict[str, str]:
+    """Options of the MP4 muxer under which every pts comes out as it went in.
+
+    Without the first a start offset is rounded to 1 ms (reference media.md 7.1); without the second a clock of fewer
+    than 10,000 ticks a second, such as Matroska's, is multiplied.
+    """
+    ticks = str(time_base.denominator)
+    return {"movie_timescale": ticks, "video_track_timescale": ticks}
 
 
 class SegmentWriter:
     """Writes one segment. Frames keep their pts in the source's time base; tags are copied from the source.
 
-    `movie_timescale` is what keeps a segment's start exact: without it the start offset is rounded to 1 ms
-    (media.md 7.1). B-frame delays and durations are put right when the segments are joined.
+    A context manager: the file is whole when the block ends without an error, and closed in any case. B-frame delays
+    and durations are put right when the segments are joined.
     """
 
     def __init__(self, path: Path, picture: Picture, time_base: Fraction, settings: EncodeSettings) -> None:
-        self._container = av.open(str(path), "w", format="mp4", options={"movie_timescale": str(time_base.denominator)})
-        self._stream = _add_video(self._container, picture, time_base, settings)
+        self._container = av.open(str(path), "w", format="mp4", options=exact_clock(time_base))
+        try:
+            self._stream = _add_video(self._container, picture, time_base, settings)
+        except BaseException:
+            self._container.close()
+            raise
         self._muxed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            try:
+                self._flush()
+            finally:
+                self._container.close()
+            return
+        with suppress(av.error.FFmpegError):  # the file is lost anyway, and the error that lost it is on its way
+            self._container.close()
 
     def write(self, frame: VideoFrame) -> None:
         """Encode the next frame."""
@@ -78,8 +109,7 @@ class SegmentWriter:
             self._container.mux(packet)
             self._muxed += 1
 
-    def close(self) -> None:
-        """Flush the encoder and finish the file."""
+    def _flush(self) -> None:
         packets = self._stream.encode(None)
         if not self._muxed:
             # Fewer frames than the encoder's delay: x265 gives such packets no usable dts (seen with two frames).
@@ -87,11 +117,6 @@ class SegmentWriter:
             for packet, dts in zip(packets, ladder.tolist(), strict=True):
                 packet.dts = dts
         self._container.mux(packets)
-        self._container.close()
-
-    def abort(self) -> None:
-        """Close without finishing; the file is of no use."""
-        self._container.close()
 
 
 def _add_video(

@@ -13,11 +13,11 @@ def dts_ladder(coded_pts: I64) -> I64:
     """Decode times for frames in coded order, int64 [n]: strictly ascending, each at or before its pts.
 
     The sorted pts, shifted by the smallest number of places for which dts <= pts holds everywhere; the first ones
-    extrapolated downwards by the first gap.
+    extrapolated downwards by the smallest gap (a title card of 10 s would push them far before the film).
     """
     ordered = np.sort(coded_pts)
     # Frame at coded place k has rank r in display order; it needs dts[k] = ordered[k - delay] <= ordered[r].
     delay = int(np.max(np.arange(len(coded_pts)) - np.searchsorted(ordered, coded_pts), initial=0))
-    gap = int(ordered[1] - ordered[0]) if len(ordered) > 1 else 1
-    lead = ordered[0] - gap * np.arange(delay, 0, -1)
+    gap = int(np.diff(ordered).min()) if delay else 1
+    lead = ordered[:1] - gap * np.arange(delay, 0, -1)
     return np.concatenate([lead, ordered[: len(ordered) - delay]]).astype(np.int64)

@@ -1,6 +1,7 @@
 """Segments -> one video-only MP4, by packets, on the film's own clock."""
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -8,7 +9,9 @@ import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from stages.arrays import I64
 from stages.errors import DubError
+from stages.media.encode import exact_clock
 from stages.media.index import VideoIndex
 from stages.media.ladder import dts_ladder
 from stages.media.open import open_media, video_stream
@@ -18,27 +21,29 @@ def join_segments(segments: Sequence[Path], index: VideoIndex, target: Path) -> 
     """Write the packets of all segments, in order, to `target`.
 
     Every packet gets its dts from the film's ladder and its time on screen from the index; the last one's reaches
-    to the film's end. Raises DubError `internal` when the segments' pts are not exactly the film's.
+    to the film's end. Raises DubError `internal` when the segments' pts are not exactly the film's, or when they do
+    not come from one encoder with one set of settings.
     """
-    coded = np.array([pts for path in segments for pts in _coded_pts(path)], np.int64)
-    if len(coded) != len(index) or not np.array_equal(np.sort(coded), index.pts):
-        raise DubError("internal", f"{target.name}: the segments hold {len(coded)} frames, the film {len(index)}")
-    ladder = iter(dts_ladder(coded).tolist())
-    shown = dict(zip(index.pts.tolist(), index.duration.tolist(), strict=True))
-    last = int(coded[-1])
-    options = {"movie_timescale": str(index.time_base.denominator)}
-    with av.open(str(target), "w", format="mp4", options=options) as output:
+    clock = Fraction(1, index.time_base.denominator)  # what an MP4 can count in: 1001/30000 becomes 1/30000
+    shown_pts = index.pts * index.time_base.numerator
+    shown_for = index.duration * index.time_base.numerator
+    coded = _coded_pts(segments, clock)
+    if len(coded) != len(index) or not np.array_equal(np.sort(coded), shown_pts):
+        raise DubError(
+            "internal",
+            f"{target.name}: the segments hold {len(coded)} frames, the film {len(index)}, or not at the same times",
+        )
+    duration = shown_for[np.searchsorted(shown_pts, coded)]
+    # MP4 ends where the last packet in decode order ends (media.md 7.1).
+    duration[-1] = shown_pts[-1] + shown_for[-1] - coded[-1]
+    times = zip(dts_ladder(coded).tolist(), duration.tolist(), strict=True)
+    with av.open(str(target), "w", format="mp4", options=exact_clock(index.time_base)) as output:
         with open_media(segments[0]) as first:
             stream = output.add_stream_from_template(video_stream(first, segments[0]))
-        stream.time_base = index.time_base
+        stream.time_base = clock
         for path in segments:
             for packet in _packets(path):
-                assert packet.pts is not None
-                packet.dts = next(ladder)
-                packet.duration = shown[packet.pts]
-                if packet.pts == last:
-                    # MP4 ends where the last packet in decode order ends (media.md 7.1).
-                    packet.duration = index.end_pts - last
+                packet.dts, packet.duration = next(times)
                 packet.stream = stream
                 output.mux(packet)
 
@@ -50,5 +55,17 @@ def _packets(path: Path) -> Iterator["Packet[VideoStream]"]:
                 yield packet
 
 
-def _coded_pts(path: Path) -> list[int]:
-    return [packet.pts for packet in _packets(path) if packet.pts is not None]
+def _coded_pts(segments: Sequence[Path], clock: Fraction) -> I64:
+    """Every packet's pts in coded order, in units of `clock`."""
+    pts: list[int] = []
+    parameters = None
+    for path in segments:
+        with open_media(path) as container:
+            stream = video_stream(container, path)
+            own = (stream.time_base, bytes(stream.codec_context.extradata or b""))
+            # The joined film has one header: with another segment's parameter sets frames decode wrong, silently.
+            if own[0] != clock or own != (parameters or own):
+                raise DubError("internal", f"{path.name}: not encoded like the film's other segments; delete it")
+            parameters = own
+            pts.extend(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+    return np.array(pts, np.int64)

@@ -10,5 +10,5 @@ def iso639_2(tag: str) -> str | None:
     """
     try:
         return langcodes.Language.get(tag).to_alpha3()
-    except LookupError:
+    except (LookupError, ValueError):  # no such language; not a tag at all
         return None

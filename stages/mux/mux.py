@@ -1,14 +1,15 @@
-"""Joined picture + dub + the source's sound -> the film, checked, published whole or not at all."""
+"""Joined picture + dub + the source's other tracks -> the film, checked, published whole or not at all."""
 
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import ffmpeg
 import imageio_ffmpeg
-import numpy as np
 
 from stages.errors import DubError
 from stages.media import storage
@@ -17,11 +18,14 @@ from stages.media.open import FORMATS, PROTOCOLS, open_media
 from stages.mux.join import join_segments
 from stages.mux.language import iso639_2
 from stages.mux.settings import MuxSettings
+from stages.mux.tracks import TRUSTED, Carried, carry, check_deliverable
 
-STAGE_VERSION = 1
-_MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "mp2"}
-"""Codecs an MP4 or MOV carries by stream copy; MOV takes PCM besides."""
-_MATROSKA_CLOCK_S = 0.0005  # MKV keeps times to the millisecond (media.md 7.1)
+STAGE_VERSION = 2
+_SAFE = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
+_MATROSKA_CLOCK_S = Fraction(1, 2000)  # MKV rounds times to the millisecond (media.md 7.1)
+_END_S = Fraction(1, 1000)  # and so do edit lists the film's end
+# As `decode_dub` hears them: these count from 0, all others' clocks begin wherever their first packet does.
+_FROM_ZERO = {"mov", "matroska", "avi"}
 
 
 @dataclass(frozen=True)
@@ -50,58 +54,91 @@ class Dub:
 def mux_film(
     segments: Sequence[Path], index: VideoIndex, video: Path, dub: Dub, output: str, settings: MuxSettings
 ) -> Delivery:
-    """Join the segments, encode the dub once, add the source's audio, check every pts, publish at `output`.
+    """Join the segments, encode the dub once, add the source's other tracks, check every pts, publish at `output`.
 
-    Raises DubError: `unsupported` when the container cannot carry it, `internal` when the result is not exactly
-    the film.
+    Raises DubError: `unsupported` when the container cannot carry it, `timeout`, `internal` when ffmpeg fails or
+    the result is not exactly the film.
     """
     suffix = Path(output).suffix.lower()
     with tempfile.TemporaryDirectory(prefix="dubline-mux-") as scratch:
         picture = Path(scratch) / "picture.mp4"
+        check_deliverable(output, _codec(segments[0]), settings)
         join_segments(segments, index, picture)
+        carried = carry(video, suffix, settings)
+        language, notes = _language(dub.language)
+        notes += carried.notes
+        if index.zero_s:
+            notes.append(f"the source's clock begins at {index.zero_s:.3f} s, and so does the film's")
         with storage.publishing(output, suffix) as partial:
-            notes = _run_ffmpeg(picture, video, index, dub, partial, suffix, settings)
+            _run(_command(picture, video, index, dub, language, carried, partial, settings), settings)
             picture.unlink()
             notes += _check(partial, index, suffix)
             size = partial.stat().st_size
     return Delivery(size, notes)
 
 
-def _run_ffmpeg(
-    picture: Path, video: Path, index: VideoIndex, dub: Dub, target: Path, suffix: str, settings: MuxSettings
+def _language(tag: str | None) -> tuple[str | None, list[str]]:
+    """The code that the dub's track gets, and a note where it says less than the tag."""
+    if tag is None:
+        return None, []
+    code = iso639_2(tag)
+    if code is None:
+        return None, [f"language {tag!r} has no ISO 639 code: the dub's track is without a language"]
+    return code, [f"language {tag!r} is stored as {code!r}"] if "-" in tag else []
+
+
+def _command(
+    picture: Path,
+    video: Path,
+    index: VideoIndex,
+    dub: Dub,
+    language: str | None,
+    carried: Carried,
+    target: Path,
+    settings: MuxSettings,
 ) -> list[str]:
-    safe = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
-    sound = {"itsoffset": f"{index.zero_s:.6f}"} if index.zero_s else {}
+    """ffmpeg's arguments. Inputs: 0 the picture, 1 the dub, 2 the source."""
+    # Always given, so that a dub out of the source itself is an input of its own: ffmpeg-python merges equal ones.
+    sound = {"itsoffset": f"{index.zero_s - _begins_s(dub.path):.6f}"}
     if dub.trim:
         sound["t"] = f"{max(0.0, float(index.end_pts * index.time_base) - index.zero_s):.6f}"
+    source = ffmpeg.input(f"file:{video}", **_SAFE)
     inputs = [
-        ffmpeg.input(f"file:{picture}", **safe)["v:0"],
-        ffmpeg.input(f"file:{dub.path}", **safe, **sound)[f"a:{dub.track}"],
+        ffmpeg.input(f"file:{picture}", **_SAFE)["v:0"],
+        ffmpeg.input(f"file:{dub.path}", **_SAFE, **sound)[f"a:{dub.track}"],
+        # A source whose tracks all stay behind is an input still, for its metadata and chapters.
+        *(source[track] for track in carried.maps or ["v:9999?"]),
     ]
-    original, notes = _source_audio(video, suffix) if settings.keep_original_audio else ([], [])
-    source = ffmpeg.input(f"file:{video}", **safe)
-    inputs += [source[f"a:{number}"] for number in original]
-    options: dict[str, str | int] = {
-        "c:v": "copy",
+    options: dict[str, str] = {
+        "c": "copy",
         "c:a:0": settings.audio_codec,
-        "disposition:a:0": "default",
-        "map_metadata": "-1" if not original else "2",
-        "map_chapters": "-1",
+        # Holes in a dub are silence, as its mouths have it; nothing is stretched.
+        "filter:a:0": "aresample=async=1",
+        # The dub is what a player plays; what else the source's tracks are, they stay.
+        "disposition:a": "-default",
+        "disposition:a:0": "+default",
+        "map_metadata": "2",
+        "map_chapters": "2",
+        **carried.options,
     }
-    for place in range(1, len(original) + 1):
-        options |= {f"c:a:{place}": "copy", f"disposition:a:{place}": "0"}
     if settings.audio_codec in {"aac", "libopus"}:
         options["b:a:0"] = f"{settings.audio_bitrate_kbps}k"
-    code = iso639_2(dub.language) if dub.language else None
-    if code:
-        options["metadata:s:a:0"] = f"language={code}"
-    if suffix in {".mp4", ".mov"}:
+    if language:
+        options["metadata:s:a:0"] = f"language={language}"
+    shown_in = iso639_2(index.picture.language) if index.picture.language else None
+    if shown_in:
+        options["metadata:s:v:0"] = f"language={shown_in}"
+    if target.suffix in {".mp4", ".mov"}:
         options["movflags"] = "+faststart"
         if _codec(picture) == "hevc":
             options["tag:v"] = "hvc1"  # players of Apple's know HEVC by no other tag (media.md 3.7)
-    command = ffmpeg.output(*inputs, str(target), **options).global_args("-copyts", "-nostdin", "-y")
-    command = command.global_args("-hide_banner", "-loglevel", "error")
-    arguments = [imageio_ffmpeg.get_ffmpeg_exe(), *command.get_args()]
+    command = ffmpeg.output(*inputs, f"file:{target}", **options)
+    # Without copyts ffmpeg moves every input to 0 by itself, and picture and sound apart (media.md 7.3).
+    command = command.global_args("-copyts", "-nostdin", "-y", "-hide_banner", "-loglevel", "error")
+    return [imageio_ffmpeg.get_ffmpeg_exe(), *command.get_args()]
+
+
+def _run(arguments: list[str], settings: MuxSettings) -> None:
     try:
         done = subprocess.run(arguments, capture_output=True, timeout=settings.timeout_s, check=False)
     except subprocess.TimeoutExpired as error:
@@ -110,38 +147,33 @@ def _run_ffmpeg(
         ) from error
     if done.returncode:
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
-        raise DubError("unsupported", f"ffmpeg could not write {suffix}: {' / '.join(tail)}")
-    return notes
+        raise DubError("internal", f"ffmpeg could not write the film: {' / '.join(tail)}")
 
 
 def _codec(path: Path) -> str:
-    with open_media(path) as container:
+    with open_media(path, TRUSTED) as container:
         return container.streams.video[0].codec_context.codec.canonical_name
 
 
-def _source_audio(video: Path, suffix: str) -> tuple[list[int], list[str]]:
-    """Which of the source's audio streams the container carries, and a note for each that it does not."""
-    kept, notes = [], []
-    with open_media(video) as container:
-        for number, stream in enumerate(container.streams.audio):
-            codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
-            if suffix == ".mkv" or codec in _MP4_AUDIO or (suffix == ".mov" and codec.startswith("pcm")):
-                kept.append(number)
-            else:
-                notes.append(f"audio track {number} ({codec}) left out: {suffix} cannot carry it")
-    return kept, notes
+def _begins_s(dub: Path) -> float:
+    """The moment of the dub's own clock that is its sample 0."""
+    with open_media(dub, TRUSTED) as container:
+        if _FROM_ZERO & set(container.format.name.split(",")):
+            return 0.0
+        return (container.start_time or 0) / av.time_base
 
 
 def _check(path: Path, index: VideoIndex, suffix: str) -> list[str]:
-    """Compare every pts of the finished file with the source's."""
-    made = index_video(str(path))
+    """Compare every pts of the finished file, and its end, with the source's."""
+    made = index_video(str(path), TRUSTED)
     if len(made) != len(index):
         raise DubError("internal", f"the finished film has {len(made)} frames, the source {len(index)}")
-    error_s = np.abs(made.pts * float(made.time_base) - index.pts * float(index.time_base)).max()
-    if suffix == ".mkv" and error_s <= _MATROSKA_CLOCK_S + 1e-9:
-        return (
-            [f"frame times rounded by up to {error_s * 1e3:.2f} ms: MKV keeps milliseconds"] if error_s > 1e-9 else []
-        )
-    if any(int(p) * made.time_base != int(q) * index.time_base for p, q in zip(made.pts, index.pts, strict=True)):
-        raise DubError("internal", f"frame times of the finished film are off by up to {error_s * 1e3:.3f} ms")
-    return []
+    error_s = max(
+        abs(int(p) * made.time_base - int(q) * index.time_base) for p, q in zip(made.pts, index.pts, strict=True)
+    )
+    if error_s > (_MATROSKA_CLOCK_S if suffix == ".mkv" else 0):
+        raise DubError("internal", f"frame times of the finished film are off by up to {float(error_s) * 1e3:.3f} ms")
+    end_s = abs(made.end_pts * made.time_base - index.end_pts * index.time_base)
+    if end_s > _END_S:
+        raise DubError("internal", f"the finished film's picture ends {float(end_s) * 1e3:.3f} ms off")
+    return [f"frame times rounded by up to {float(error_s) * 1e3:.2f} ms: MKV keeps milliseconds"] if error_s else []

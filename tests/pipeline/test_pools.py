@@ -9,16 +9,14 @@ from pipeline.pools import FREE_CPUS, PreflightError, plan_pools
 
 @given(cpus=st.floats(2, 4096), workers=st.none() | st.integers(1, 64))
 def test_one_cpu_is_always_kept_free(cpus: float, workers: int | None) -> None:
-    try:
-        pools = plan_pools(cpus, 0, workers, lips_on_gpu=False)
-    except PreflightError as refused:
-        assert "run.workers" in str(refused)
-        assert workers is not None
-        assert workers > cpus / 2
+    if workers is not None and 0.04 * workers > cpus - FREE_CPUS + 1e-6:  # four stages at the smallest share, 0.01
+        with pytest.raises(PreflightError, match=r"run\.workers"):
+            plan_pools(cpus, 0, workers, lips_on_gpu=False)
         return
+    pools = plan_pools(cpus, 0, workers, lips_on_gpu=False)
     assert sum(pool.cpus * pool.min_size for pool in pools.values()) <= cpus - FREE_CPUS + 1e-6
     for pool in pools.values():
-        assert 0 < pool.cpus
+        assert pool.cpus > 0
         assert 1 <= pool.min_size <= pool.max_size
         if workers is not None:
             assert pool.min_size == pool.max_size == workers

@@ -28,7 +28,7 @@ class Five:
     needs_pixels = False
     room = 0.0
 
-    def locate(self, regions: Sequence[U8], boxes: F32, points: F32) -> F32:  # noqa: ARG002
+    def locate(self, regions: Sequence[U8], boxes: F32, points: F32) -> F32:
         """See `Landmarker.locate`; regions are not looked at."""
         found = place(boxes)
         for item in np.flatnonzero(np.isfinite(points).all(axis=(1, 2))):

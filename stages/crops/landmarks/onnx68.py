@@ -26,9 +26,11 @@ class Onnx68:
         try:
             self._net = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
-            raise DubError("unsupported", f"landmarks.weights {path}: OpenCV cannot read it: {error.err}") from error
+            raise DubError(
+                "unsupported", f"landmarks.weights {path}: OpenCV cannot read it: {error.err}"
+            ) from error
 
-    def locate(self, regions: Sequence[U8], boxes: F32, points: F32) -> F32:  # noqa: ARG002
+    def locate(self, regions: Sequence[U8], boxes: F32, points: F32) -> F32:
         """See `Landmarker.locate`; points are not looked at."""
         found = np.empty((len(boxes), 68, 2), np.float32)
         for item, (region, box) in enumerate(zip(regions, boxes, strict=True)):

@@ -25,7 +25,7 @@ class LandmarksSettings(Settings):
     stride: int = Field(1, ge=1, le=50)
     """Frames from one look of `fan` or `onnx` to the next on the film's grid; between them the points move with the
     box. Raise it to 3-5 for `fan` without a GPU."""
-    smooth_s: float = Field(0.04, ge=0, le=1)
+    smooth_s: float = Field(0.05, ge=0, le=1)
     """Sigma, in seconds, of the Gaussian that calms the points over time; 0 switches it off. Raise it when the mask
     trembles, lower it when it lags behind quick heads."""
     margin: float = Field(0.1, ge=0, le=1)
@@ -39,11 +39,6 @@ class LandmarksSettings(Settings):
     """`fan`: `bfloat16` is more than twice as fast on recent CPUs, its points up to a heatmap cell off."""
     batch_size: int = Field(4, ge=1, le=256)
     """`fan`: faces in one pass; raise it to 16-64 on a GPU."""
-
-    @property
-    def looks_every(self) -> int:
-        """The stride that counts: providers that need no pixels answer for every frame."""
-        return self.stride if self.provider in ("fan", "onnx") else 1
 
     @property
     def weights_spec(self) -> str | None:
@@ -64,7 +59,8 @@ def build(settings: LandmarksSettings, weights: Weights) -> Landmarker:
         return Five()
     if settings.weights_spec is None:
         raise DubError(
-            "weights_missing", "landmarks.provider 'onnx' needs landmarks.weights: the path of a 68-point ONNX file"
+            "weights_missing",
+            "landmarks.provider 'onnx' needs landmarks.weights: the path of a 68-point ONNX file",
         )
     path = weights.path(settings.weights_spec)
     if settings.provider == "onnx":

@@ -49,6 +49,6 @@ class Template:
     needs_pixels = False
     room = 0.0
 
-    def locate(self, regions: Sequence[U8], boxes: F32, points: F32) -> F32:  # noqa: ARG002
+    def locate(self, regions: Sequence[U8], boxes: F32, points: F32) -> F32:
         """See `Landmarker.locate`; regions and points are not looked at."""
         return place(boxes)
