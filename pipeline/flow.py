@@ -67,8 +67,15 @@ def run_on_ray(films: Iterable[Row], config: Config, work: str, pools: Mapping[s
                 )
             if kind in FANS_OUT:
                 data = data.repartition(target_num_rows_per_block=1)
-        for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from from_table(table)
+        try:
+            for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+                yield from from_table(table)
+        except ray.exceptions.RayError as error:
+            raise ClusterError(f"Ray gave up: {str(error).strip().splitlines()[-1]}") from error
+
+
+class ClusterError(Exception):
+    """Ray ended the job; what was finished is in the work folder."""
 
 
 class Worker:

@@ -1,24 +1,22 @@
 """A run from manifest to report: what `dubline run` and `pipeline.dub` do."""
 
-import logging
-import os
 import secrets
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
 from pipeline.config import Config
+from pipeline.connect import connect
 from pipeline.film import Film
-from pipeline.flow import run_inline, run_on_ray
+from pipeline.flow import ClusterError, run_inline, run_on_ray
 from pipeline.job import Job
 from pipeline.ledger import WorkFolder
 from pipeline.manifest import ManifestError, read_manifest
-from pipeline.pools import Pool, plan_pools
+from pipeline.pools import plan_pools
 from pipeline.report import RunReport
 from pipeline.rows import Row
-from stages.faces.detectors import resolve_detector
+from stages.faces.detectors import resolve_detector, weights_digest
 from stages.lips.lips import GENERATORS
 from stages.media import storage
 from stages.weights import Weights
@@ -59,20 +57,23 @@ def dub(
             on_start(len(read.films))
         began = time.monotonic()
         execute = _executor(executor, address, config, work, read.films)
-        pending = {film.id: film for film in read.films}
+        pending, lost = {film.id: film for film in read.films}, ""
         for number in range(_PASSES):
             jobs = [_job(film, config, f"{run}-{number}") for film in pending.values()]
-            for row in execute(jobs):
-                report.add(row)
-                if on_row is not None:
-                    on_row(row)
+            try:
+                for row in execute(jobs):
+                    report.add(row)
+                    if on_row is not None:
+                        on_row(row)
+            except ClusterError as error:
+                lost = str(error)
             pending = {film_id: pending[film_id] for film_id in report.unfinished()}
             if not pending:
                 break
         for film_id in pending:
             film_report = report.films[film_id]
-            film_report.code, film_report.stage = "internal", "run"
-            film_report.message = f"{film_id}: not finished after {_PASSES} passes; run the same command again"
+            film_report.code, film_report.stage = "crashed", "run"
+            film_report.message = f"{film_id}: not finished after {_PASSES} passes; run the same command again. {lost}"
         report.wall_s = time.monotonic() - began
         report.url = WorkFolder(work).run(run, "report.json")
         with storage.publishing(report.url, ".json") as path, path.open("w") as file:
@@ -86,16 +87,25 @@ def _settled(config: Config) -> Config:
     return config.model_copy(update={"faces": config.faces.model_copy(update={"detector": detector})})
 
 
+def _on_device(config: Config, device: str) -> Config:
+    wav2lip = config.lips.wav2lip.model_copy(update={"device": device})
+    return config.model_copy(update={"lips": config.lips.model_copy(update={"wav2lip": wav2lip})})
+
+
 def _job(film: Film, config: Config, run: str) -> Row:
     job = Job(film=film, run=run, generator=film.generator or config.lips.generator)
     return Row(kind="film", film=film.id, job=job.model_dump_json())
 
 
 def _check_weights(films: list[Film], config: Config) -> None:
-    """A model that no film can do without is asked for before the night, not in each of its rows."""
-    wanted = {film.generator or config.lips.generator for film in films}
-    if all(GENERATORS[name].needs_weights for name in wanted):
-        Weights(config.weights_dir).path(config.lips.wav2lip.weights)
+    """What no film can do without is asked for before the night, not in each of its rows."""
+    weights = Weights(config.weights_dir)
+    if all(GENERATORS[film.generator or config.lips.generator].needs_weights for film in films):
+        weights.path(config.lips.wav2lip.weights)
+    if all(film.box is None for film in films):
+        weights_digest(config.faces, weights, config.faces.detector)
+    if config.crops.landmarks.weights_spec is not None:
+        weights.path(config.crops.landmarks.weights_spec)
 
 
 def _executor(
@@ -103,33 +113,11 @@ def _executor(
 ) -> Callable[[list[Row]], Iterator[Row]]:
     if executor == "inline":
         return lambda rows: run_inline(rows, config, work)
-    pools = _connect(address, config, films)
-    return lambda rows: run_on_ray(rows, config, work, pools)
-
-
-def _quieten_ray() -> None:
-    """Progress and problems reach the user as ours; Ray's own lines stay in its log files."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # A manifest of three films does not need eight tasks at once, and need not be told so.
-    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
-
-
-def _connect(address: str | None, config: Config, films: list[Film]) -> Mapping[str, Pool]:
-    """Connect to the cluster, or start one on this machine; size the pools for it."""
-    import ray
-
-    _quieten_ray()
-    if not ray.is_initialized():
-        address = address or os.environ.get("RAY_ADDRESS")
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        else:
-            # Ray Data needs two CPUs to keep its own operators going; on one core they share it.
-            cores = max(2, os.cpu_count() or 2)
-            ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    resources = ray.cluster_resources()
-    on_gpu = config.lips.wav2lip.device == "cuda" and any(
-        (film.generator or config.lips.generator) == "wav2lip" for film in films
-    )
-    return plan_pools(resources.get("CPU", 0.0), resources.get("GPU", 0.0), config.run.workers, on_gpu)
+    cpus, gpus = connect(address)
+    uses_network = any((film.generator or config.lips.generator) == "wav2lip" for film in films)
+    device = config.lips.wav2lip.device
+    if device == "auto":
+        # Ray shows an actor only the GPUs it reserves, so the question is the cluster's, not the worker's.
+        device = "cuda" if gpus >= 1 else "cpu"
+    pools = plan_pools(cpus, gpus, config.run.workers, uses_network and device == "cuda")
+    return lambda rows: run_on_ray(rows, _on_device(config, device), work, pools)

@@ -22,6 +22,7 @@ from stages.cast.types import Cast
 from stages.composite.composite import Composite
 from stages.crops.crops import Crops
 from stages.crops.landmarks.settings import build as build_landmarker
+from stages.crops.landmarks.types import Landmarker
 from stages.crops.track import LandmarkCache
 from stages.crops.types import FaceStack
 from stages.errors import DubError
@@ -253,9 +254,10 @@ class CutCrops(Step):
 
     name = "crops"
 
-    def __init__(self, config: Config, work: str) -> None:
-        super().__init__(config, work)
-        self.landmarker = build_landmarker(config.crops.landmarks, self.weights)
+    @cached_property
+    def landmarker(self) -> Landmarker:
+        """The landmark model, loaded."""
+        return build_landmarker(self.config.crops.landmarks, self.weights)
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
         if row.kind != "shard" or row.ready or not row.facts["painted"]:

@@ -10,9 +10,9 @@ from av.video.frame import VideoFrame
 from stages.arrays import F32, U8
 from stages.composite.mask import chroma_mask, mouth_mask
 from stages.composite.settings import CompositeSettings
-from stages.media.planes import FORMATS, Plane, Region, RegionColour, even_region, region_planes
+from stages.media.planes import FORMATS, SEES_PX, Plane, Region, RegionColour, even_region, region_planes
 
-_MARGIN_PX = 4  # seamlessClone solves with the pixels just outside its mask
+_MARGIN_PX = SEES_PX  # seamlessClone solves with the pixels just outside its mask, and they must be the film's
 _CLONED = 0.004  # mask values below half an 8-bit code paint nothing, so they need no solving
 
 
@@ -43,7 +43,10 @@ def paint(
             pixels = _around(face, box, region)
     frame.make_writable()
     layout = FORMATS[frame.format.name]
-    chroma = chroma_mask(mask, 1 << layout.shift_x, 1 << layout.shift_y)
+    sx, sy = 1 << layout.shift_x, 1 << layout.shift_y
+    # At the edge of a picture of odd size the last chroma samples have half their pixels.
+    whole = np.pad(mask, ((0, -mask.shape[0] % sy), (0, -mask.shape[1] % sx)), "edge")
+    chroma = chroma_mask(whole, sx, sy)
     for target, source, weight in zip(
         region_planes(frame, region), colour.from_bgr(pixels), (mask, chroma, chroma), strict=True
     ):
@@ -61,10 +64,8 @@ def resize_patch(patch: U8, box: tuple[int, int, int, int], settings: CompositeS
     """uint8 [px, px, 3] -> the box's own size."""
     width, height = box[2] - box[0], box[3] - box[1]
     shrinks = width < patch.shape[1] or height < patch.shape[0]
-    if settings.upscale == "bilinear":
-        how = cv2.INTER_LINEAR
-    else:
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    kinder = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    how = cv2.INTER_LINEAR if settings.upscale == "bilinear" else kinder
     return cv2.resize(patch, (width, height), interpolation=how)  # type: ignore[no-any-return]
 
 

@@ -1,6 +1,7 @@
 """Shard + patches -> segment file: one thread decodes, some blend, the encoder has its own."""
 
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from stages.media.planes import RegionColour
 from stages.media.settings import MediaSettings
 
 STAGE_VERSION = 1
-_DECODED_AHEAD = 8
+_DECODED_AHEAD = 4  # a frame of 4K in 10 bit is 25 MB
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,12 @@ class Composite:
                 )
             return frame
 
-        writer = SegmentWriter(target, index.picture, index.time_base, self._encode)
-        try:
-            decoded = ahead(read_frames(video, index, start, end, self._media), _DECODED_AHEAD)
-            for frame in map_ordered(painted, decoded, self._settings.threads):
+        with (
+            SegmentWriter(target, index.picture, index.time_base, self._encode) as writer,
+            # Closed here and not when the garbage collector comes by: after an error no thread may go on decoding.
+            closing(ahead(read_frames(video, index, start, end, self._media), _DECODED_AHEAD)) as decoded,
+            closing(map_ordered(painted, decoded, self._settings.threads)) as frames,
+        ):
+            for frame in frames:
                 writer.write(frame)
-        except BaseException:
-            writer.abort()
-            raise
-        writer.close()
         return Segment(frames=end - start, painted=len(items))

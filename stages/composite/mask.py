@@ -6,6 +6,7 @@ edge, and is 0 beyond every line.
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.arrays import F32, F64
 
@@ -107,7 +108,8 @@ def _below_nose(points: F64, soft_px: float, width: int, height: int) -> F32:
     first = float(base @ down) + _BELOW_NOSE * max(gap, 0.0)
     x = ((np.arange(width) + 0.5) * (down[0] / rise)).astype(np.float32)
     y = (((np.arange(height) + 0.5) * down[1] - first) / rise).astype(np.float32)
-    return y[:, None] + x[None, :]
+    rise_by: F32 = y[:, None] + x[None, :]
+    return rise_by
 
 
 def _down(points: F64) -> F64:
@@ -123,7 +125,8 @@ def _box_ramp(box: tuple[int, int, int, int], region: tuple[int, int, int, int],
     """[h, w]: 0 on the box's outermost pixels and outside, 1 from a feather inwards."""
     across = _ramp(box[0] - region[0], box[2] - region[0], region[2] - region[0], soft_px)
     down = _ramp(box[1] - region[1], box[3] - region[1], region[3] - region[1], soft_px)
-    return down[:, None] * across[None, :]
+    ramp: F32 = down[:, None] * across[None, :]
+    return ramp
 
 
 def _ramp(first: int, end: int, length: int, soft_px: float) -> F32:
@@ -131,7 +134,7 @@ def _ramp(first: int, end: int, length: int, soft_px: float) -> F32:
     return _smooth_step(np.minimum(at - first, end - 1 - at) / np.float32(soft_px))
 
 
-def _smooth_step(x: F32) -> F32:
+def _smooth_step(x: NDArray[np.floating]) -> F32:
     """3 x^2 - 2 x^3 on 0..1, 0 below, 1 above."""
-    t = np.clip(x, 0, 1).astype(np.float32, copy=False)
+    t: F32 = np.clip(x, 0, 1).astype(np.float32, copy=False)
     return t * t * (3 - 2 * t)

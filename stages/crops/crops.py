@@ -16,11 +16,12 @@ from stages.crops.track import BLOCK, LandmarkCache, block_frames, keyed_frames,
 from stages.crops.types import FaceStack
 from stages.media.decode import read_frames
 from stages.media.index import VideoIndex
-from stages.media.planes import Region, RegionColour, even_region
+from stages.media.planes import SEES_PX, Region, RegionColour, even_region
 from stages.media.settings import MediaSettings
 
 STAGE_VERSION = 1
 _BATCH = 16  # faces a landmark network gets at once: enough for FAN, 16 regions in memory
+_MARGIN_PX = SEES_PX + 2  # whole boxes reach up to 2 px beyond their own; crops must not tell what room was round them
 _SKIP = 100  # frames it is cheaper to decode through than to seek over
 
 
@@ -100,7 +101,7 @@ class Crops:
         for number, frame in _decoded(video, index, np.union1d(frames, unknown), self._media):
             x0, y0, x1, y1 = (float(v) for v in cast.boxes[number])
             room = self._landmarker.room * max(x1 - x0, y1 - y0) if number in looks else 0.0
-            region = even_region((x0, y0, x1, y1), 2 + round(room), frame.width, frame.height)
+            region = even_region((x0, y0, x1, y1), _MARGIN_PX + round(room), frame.width, frame.height)
             picture = colour.to_bgr(frame, region)
             if number in items:
                 item = items[number]

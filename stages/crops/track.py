@@ -69,30 +69,33 @@ def _shares(cast: Cast, frames: I64, known: Mapping[int, F32]) -> F64:
 class LandmarkCache:
     """Raw landmarks of one film's chosen face, by blocks of its frame grid.
 
-    A block's name holds what its landmarks depend on: the model and its settings (`key`), and the boxes that the
-    model looked into.
+    A block's name holds what its landmarks depend on: the model and its settings (`key`), the frames it looked at, and
+    the boxes and points it was given.
     """
 
     def __init__(self, folder: str, key: str) -> None:
         self._folder, self._key = folder, key
 
     def read(self, block: int, cast: Cast, keyed: I64) -> dict[int, F32] | None:
-        """Landmarks of a block by frame, or None when they are not there (or not readable as such)."""
+        """Landmarks of a block by frame, or None when they are not there, or not whole."""
+        frames = block_frames(block, keyed)
         try:
-            arrays = unpack(storage.read_bytes(self._url(block, cast, keyed)))
-            return {int(f): p.astype(np.float32) for f, p in zip(arrays["frames"], arrays["points"], strict=True)}
-        except (FileNotFoundError, ValueError, KeyError, EOFError):
+            points = unpack(storage.read_bytes(self._url(block, cast, keyed)))["points"]
+        except (FileNotFoundError, ValueError, KeyError):
             return None  # a damaged cache file costs a new look, nothing else
+        if points.shape != (len(frames), 68, 2) or points.dtype != np.float32:
+            return None
+        return dict(zip(frames.tolist(), points, strict=True))
 
     def write(self, block: int, cast: Cast, keyed: I64, known: Mapping[int, F32]) -> None:
         """Keep a whole block."""
-        frames = block_frames(block, keyed)
-        points = np.stack([known[int(frame)] for frame in frames])
-        storage.write_bytes(self._url(block, cast, keyed), pack({"frames": frames, "points": points}))
+        points = np.stack([known[int(frame)] for frame in block_frames(block, keyed)])
+        storage.write_bytes(self._url(block, cast, keyed), pack({"points": points.astype(np.float32)}))
 
     def _url(self, block: int, cast: Cast, keyed: I64) -> str:
         frames = block_frames(block, keyed)
-        looked_into = hashlib.sha256(frames.tobytes() + cast.boxes[frames].tobytes()).hexdigest()
+        seen = (frames, cast.boxes[frames], cast.points[frames])
+        looked_into = hashlib.sha256(b"".join(array.tobytes() for array in seen)).hexdigest()
         return storage.join(self._folder, f"{block * BLOCK:08d}-{digest(self._key, looked_into)}.npz")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.arrays import F32, F64, U8
 from stages.lips.lipline import Lips, MouthAxes
@@ -131,7 +132,7 @@ def _paint_gap(face: U8, fields: _Fields, px: float, tone: float, teeth: float) 
     depth = under / np.maximum(gap, 1e-3)
     tongue = 0.8 * _step((depth - 0.55) / 0.4) * (1 - _step((u - 0.3) / 0.5)) * _step((gap - 5) / 10)
     shine = 1 - _step((under - np.minimum(0.4 * gap, 9.0)) / 4)
-    shine *= 0.5 * teeth * (1 - _step((u - 0.35) / 0.4)) * _step((gap - 4) / 8)
+    shine = shine * (0.5 * teeth) * (1 - _step((u - 0.35) / 0.4)) * _step((gap - 4) / 8)
     colour = _CAVITY + (_TONGUE - _CAVITY) * tongue[..., None]
     colour += (_TEETH - colour) * shine[..., None]
     colour *= (tone * (0.7 + 0.3 * _step(under / 5)))[..., None]  # in the upper lip's shadow
@@ -186,11 +187,11 @@ def _tone(crop: U8, axes: MouthAxes) -> float:
 
 def _rest(u: F32) -> F32:
     """1 in the middle, falling smoothly to 0 at the cheeks."""
-    t = np.maximum(1 - (u / _WIDE) ** 2, 0)
+    t: F32 = np.maximum(1 - (u / _WIDE) ** 2, 0)
     return t * t
 
 
-def _step(x: F32) -> F32:
+def _step(x: NDArray[np.floating]) -> F32:
     """3 x^2 - 2 x^3 on 0..1, 0 below, 1 above."""
-    t = np.clip(x, 0, 1)
+    t: F32 = np.clip(x, 0, 1).astype(np.float32, copy=False)
     return t * t * (3 - 2 * t)

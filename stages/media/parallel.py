@@ -6,7 +6,7 @@ PyAV, OpenCV and numpy release the interpreter lock in their heavy parts, so thr
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     """The items, produced by a thread of their own, at most `depth` of them waiting.
 
-    An error of the producer is raised here, in its place. Leaving early stops the producer.
+    An error of the producer is raised here, in its place. Closing the generator stops the producer and waits for it.
     """
     waiting: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(maxsize=depth)
     left = threading.Event()
@@ -61,8 +61,11 @@ def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
         thread.join()
 
 
-def map_ordered(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """`work` of every item on a pool of threads, results in the items' order, at most 2 a thread in flight."""
+def map_ordered(work: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R, None, None]:
+    """`work` of every item on a pool of threads, results in the items' order, at most 2 a thread in flight.
+
+    An error of `work` is raised in its item's place. Closing the generator waits for what is under way.
+    """
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="map") as pool:
         try:

@@ -39,6 +39,10 @@ _ACCURATE = (
 )
 
 
+SEES_PX = 4
+"""How far a pixel's colour is made from: bicubic interpolation of chroma looks two samples to each side."""
+
+
 @dataclass(frozen=True)
 class PlaneFormat:
     """Layout of a planar YCbCr pixel format."""
@@ -120,11 +124,16 @@ class RegionColour:
         self._from_bgr = VideoReformatter()
 
     def to_bgr(self, frame: VideoFrame, region: Region) -> U8:
-        """The region's pixels, uint8 [h, w, 3] BGR."""
+        """The region's pixels, uint8 [h, w, 3] BGR; `SEES_PX` inside it they do not depend on its size."""
         x0, y0, x1, y1 = region
-        part = av.VideoFrame(x1 - x0, y1 - y0, self._format)
+        width, height = x1 - x0, y1 - y0
+        # Even, for pictures of odd size: swscale spreads the chroma of an odd one over its width.
+        part = av.VideoFrame(width + width % 2, height + height % 2, self._format)
         for target, source in zip(planes(part), region_planes(frame, region), strict=True):
-            target[:] = source
+            rows, columns = source.shape
+            target[:rows, :columns] = source
+            target[rows:, :columns] = source[-1]
+            target[:, columns:] = target[:, columns - 1 : columns]
         out = self._to_bgr.reformat(
             part,
             format="bgr24",
@@ -133,10 +142,13 @@ class RegionColour:
             interpolation=self._flags,
             threads=1,
         )
-        return out.to_ndarray()  # type: ignore[return-value]
+        return out.to_ndarray()[:height, :width]  # type: ignore[return-value]
 
     def from_bgr(self, pixels: U8) -> list[Plane]:
         """uint8 [h, w, 3] BGR as Y, Cb, Cr planes in the film's own pixel format."""
+        height, width = pixels.shape[:2]
+        if height % 2 or width % 2:
+            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
         out = self._from_bgr.reformat(
             av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "bgr24"),
             format=self._format,
@@ -146,5 +158,7 @@ class RegionColour:
             interpolation=self._flags,
             threads=1,
         )
-        # The views die with the frame they look into.
-        return [plane.copy() for plane in planes(out)]
+        luma, *chroma = planes(out)
+        layout = FORMATS[self._format]
+        rows, columns = -(-height >> layout.shift_y), -(-width >> layout.shift_x)
+        return [luma[:height, :width], *(plane[:rows, :columns] for plane in chroma)]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,11 @@ from filelock import FileLock
 
 from stages.errors import DubError
 
-_CHUNK = 1 << 20
+_EDGE = 1 << 16
+"""Bytes of a file's head and tail in its identity."""
+_STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created")
+_CACHE_GB = "DUBLINE_CACHE_GB"
+_IN_USE_S = 3600
 
 
 def is_local(url: str) -> bool:
@@ -50,14 +55,15 @@ def read_bytes(url: str) -> bytes:
 
 
 def names(folder: str) -> list[str]:
-    """Names of the files in a folder; empty when there is no such folder. Never a stale listing."""
+    """Names in a folder, sorted, but for hidden ones; empty when there is no such folder. Never a stale listing."""
     if is_local(folder):
         path = local_path(folder)
         return sorted(p.name for p in path.iterdir() if not p.name.startswith(".")) if path.is_dir() else []
     fs, path = fsspec.core.url_to_fs(folder)
     fs.invalidate_cache()
     try:
-        return sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False))
+        found = (str(p).rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False))
+        return sorted(name for name in found if not name.startswith("."))
     except FileNotFoundError:
         return []
 
@@ -98,6 +104,8 @@ def publishing(url: str, suffix: str = "") -> Iterator[Path]:
 
 def open_read(url: str) -> IO[Any]:
     """A seekable binary reader. Raises FileNotFoundError."""
+    if is_local(url):
+        return local_path(url).open("rb")
     file: IO[Any] = fsspec.open(url, "rb").open()
     return file
 
@@ -105,43 +113,77 @@ def open_read(url: str) -> IO[Any]:
 def identity(url: str) -> str:
     """What a file's content is known by without reading it whole: size, mtime or ETag, its head and its tail.
 
-    Raises DubError `not_found`.
+    Raises DubError `not_found`, `unsupported` for a server that does not tell a file's size.
     """
     try:
-        fs, path = fsspec.core.url_to_fs(url)
-        info = fs.info(path)
+        size, stamp = _size_and_stamp(url)
     except FileNotFoundError as error:
         raise DubError("not_found", f"{url}: there is no such file") from error
-    if info["type"] != "file":
-        raise DubError("not_found", f"{url}: is a {info['type']}, not a file")
-    size = int(info["size"])
-    stamp = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
     hasher = hashlib.sha256(f"{size}:{stamp}".encode())
     with open_read(url) as file:
-        hasher.update(file.read(_CHUNK // 16))
-        file.seek(max(0, size - _CHUNK // 16))
-        hasher.update(file.read(_CHUNK // 16))
+        hasher.update(file.read(_EDGE))
+        file.seek(max(0, size - _EDGE))
+        hasher.update(file.read(_EDGE))
     return hasher.hexdigest()[:20]
 
 
-def localize(url: str, cache: Path | None = None) -> Path:
+def _size_and_stamp(url: str) -> tuple[int, str]:
+    if is_local(url):
+        path = local_path(url)
+        if path.is_dir():
+            raise DubError("not_found", f"{url}: is a folder, not a file")
+        facts = path.stat()
+        return facts.st_size, str(facts.st_mtime_ns)
+    fs, path = fsspec.core.url_to_fs(url)
+    fs.invalidate_cache()
+    info = fs.info(path)
+    if info["type"] != "file":
+        raise DubError("not_found", f"{url}: is a {info['type']}, not a file")
+    if info.get("size") is None:
+        raise DubError("unsupported", f"{url}: the server does not tell its size; copy it to a file or bucket first")
+    # The first one that the file system keeps: buckets have an ETag, servers a date, memory:// its moment of writing.
+    stamp = next((info[key] for key in _STAMPS if info.get(key)), "")
+    return int(info["size"]), str(stamp)
+
+
+def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None) -> Path:
     """A local path with the content of `url`: the file itself, or a node-local copy made once.
 
     The copy's name holds the content's identity, so a changed source is never served from an old copy;
-    a lock keeps the processes of a node from downloading it side by side. Raises DubError `not_found`.
+    a lock keeps the processes of a node from downloading it side by side. Copies that nobody asked for in the last
+    hour make room when all together are more than `cache_bytes` ($DUBLINE_CACHE_GB, 100 GB by default).
+    Raises DubError `not_found`, or `decode_error` when the source changes while it is copied.
     """
     if is_local(url):
         path = local_path(url)
         if not path.is_file():
-            raise DubError("not_found", f"{path}: there is no such file")
+            raise DubError("not_found", f"{path}: {'is not a file' if path.exists() else 'there is no such file'}")
         return path
     folder = cache or Path(tempfile.gettempdir()) / "dubline-cache"
     folder.mkdir(parents=True, exist_ok=True)
+    known = identity(url)
     suffix = Path(url.split("?", 1)[0]).suffix[:10]
-    target = folder / f"{hashlib.sha256((url + identity(url)).encode()).hexdigest()[:24]}{suffix}"
-    with FileLock(f"{target}.lock"):
+    target = folder / f"{hashlib.sha256((url + known).encode()).hexdigest()[:24]}{suffix}"
+    with FileLock(folder / f".{target.name}.lock"):
         if not target.exists():
             fs, path = fsspec.core.url_to_fs(url)
             with publishing(str(target)) as partial:
                 fs.get_file(path, str(partial))
+                if identity(url) != known:
+                    raise DubError("decode_error", f"{url}: changed while it was read; run again")
+            limit = cache_bytes if cache_bytes is not None else int(float(os.environ.get(_CACHE_GB, "100")) * 1e9)
+            _make_room(folder, limit)
+        os.utime(target)  # in use: the last to go
     return target
+
+
+def _make_room(folder: Path, limit: int) -> None:
+    """Delete the copies that were asked for longest ago until the rest fit; never one that may be in use."""
+    with FileLock(folder / ".room.lock"):  # two at once would stat what the other deletes
+        copies = sorted((c.stat().st_mtime, c.stat().st_size, c) for c in folder.iterdir() if c.name[0] != ".")
+        total = sum(size for _, size, _ in copies)
+        for asked_for, size, copy in copies:
+            if total <= limit or asked_for > time.time() - _IN_USE_S:
+                return
+            copy.unlink()
+            total -= size

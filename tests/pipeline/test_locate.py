@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from manifest_files import ROW, only, read, row
 
 from pipeline.locate import LocationError, SameFile, base_of, resolve
+from tests.pipeline.manifest_files import ROW, only, read, row
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from manifest_files import ROW, WRITERS, every_format, only, read, row, said
 from pydantic import ValidationError
 
 from pipeline.film import Film
 from pipeline.manifest import read_manifest
+from tests.pipeline.manifest_files import ROW, WRITERS, every_format, only, read, row, said
 
 
 @every_format

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from manifest_files import ROW, WRITERS, row, said, write_jsonl, write_parquet
 
 from pipeline.film import Film
 from pipeline.manifest import ManifestError, read_manifest
+from tests.pipeline.manifest_files import ROW, WRITERS, row, said, write_jsonl, write_parquet
 
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,30}", fullmatch=True)
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=20).filter(

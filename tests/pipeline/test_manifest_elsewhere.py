@@ -12,9 +12,9 @@ from typing import Any
 
 import fsspec
 import pytest
-from manifest_files import WRITERS, every_format, only, row, said, write_jsonl
 
 from pipeline.manifest import ManifestError, read_manifest
+from tests.pipeline.manifest_files import WRITERS, every_format, only, row, said, write_jsonl
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from manifest_files import ROW, WRITERS, every_format, only, read, row, said, write_jsonl, write_parquet
 
 from pipeline import manifest_rows
 from pipeline.manifest import MOST_PROBLEMS, ManifestError, read_manifest
+from tests.pipeline.manifest_files import ROW, WRITERS, every_format, only, read, row, said, write_jsonl, write_parquet
 
 # JSON Lines
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soxr
-from sounds import Sound, lag, noise, write
 
 from stages.arrays import F32
 from stages.errors import DubError
 from stages.speech.samples import Samples, writing_samples
 from stages.speech.settings import SpeechSettings
 from stages.speech.track import Dub, decode_dub
+from tests.speech.sounds import Sound, lag, noise, write
 
 
 def decoded(path: Path, **options) -> tuple[Dub, F32]:

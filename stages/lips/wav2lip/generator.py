@@ -221,13 +221,18 @@ def _backend(path: Path, settings: Wav2LipSettings, device: str) -> Backend:
     network = checkpoint.network(path)
     if settings.mode == "onnx":
         return OnnxBackend(network, threads=settings.threads)
-    return TorchBackend(
-        network,
-        device=device,
-        dtype=settings.dtype,
-        parity=settings.mode == "parity",
-        threads=settings.threads,
-    )
+    try:
+        return TorchBackend(
+            network,
+            device=device,
+            dtype=settings.dtype,
+            parity=settings.mode == "parity",
+            threads=settings.threads,
+        )
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise _oom(device, "its weights") from error
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -1,0 +1,34 @@
+"""Joins this process to a Ray cluster, or starts one on this machine."""
+
+import logging
+import os
+import warnings
+
+
+def connect(address: str | None) -> tuple[float, float]:
+    """CPUs and GPUs of the cluster this process is now connected to.
+
+    `address`: of a running cluster, such as `auto`; None: $RAY_ADDRESS (a submitted job has it), else a cluster is
+    started here. A process that is connected stays so.
+    """
+    import ray
+
+    _quieten()
+    if not ray.is_initialized():
+        address = address or os.environ.get("RAY_ADDRESS")
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        else:
+            # Ray Data needs two CPUs to keep its own operators going; on one core they share it.
+            cores = max(2, os.cpu_count() or 2)
+            ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    resources = ray.cluster_resources()
+    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+
+
+def _quieten() -> None:
+    """Progress and problems reach the user as ours; Ray's own lines stay in its log files."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # A manifest of three films does not need eight tasks at once, and need not be told so.
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")

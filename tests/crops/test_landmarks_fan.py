@@ -1,0 +1,124 @@
+"""FAN from a checkpoint we are given, against face_alignment's own way with the same file."""
+
+import numpy as np
+import pytest
+import torch
+from face_alignment import FaceAlignment, LandmarksType
+from face_alignment.models import FAN
+
+from stages.crops.landmarks.fan import Fan, peaks_of
+from stages.crops.landmarks.settings import LandmarksSettings, build
+from stages.errors import DubError
+from stages.weights import Weights
+from tests.faces.portraits import astronaut
+
+OFFICIAL_NAME = "2DFAN4-11f355bf06.pth.tar"
+BOX = np.array([[181, 66, 267, 179]], np.float32)
+POINTS = np.full((1, 5, 2), np.nan, np.float32)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A torch hub folder with a checkpoint in the official layout and random weights."""
+    home = tmp_path_factory.mktemp("torch")
+    folder = home / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.manual_seed(7)
+    torch.save(FAN(4).state_dict(), folder / OFFICIAL_NAME)
+    return home
+
+
+@pytest.fixture(scope="module")
+def fan(hub):
+    return Fan(hub / "hub" / "checkpoints" / OFFICIAL_NAME, "cpu", "float32", batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def found(fan):
+    """Two faces, the portrait and its mirror image, in one call."""
+    picture = astronaut()
+    mirrored = np.ascontiguousarray(picture[:, ::-1])
+    boxes = np.concatenate([BOX, [[512 - 267, 66, 512 - 181, 179]]]).astype(np.float32)
+    return fan.locate([picture, mirrored], boxes, np.repeat(POINTS, 2, axis=0))
+
+
+def test_the_points_are_face_alignment_s_own_before_it_rounds_them(hub, found, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(hub))
+    official = FaceAlignment(
+        LandmarksType.TWO_D, device="cpu", flip_input=False, compile=False, face_detector="folder"
+    )
+    # 165 is the package's own scale for YuNet's boxes.
+    monkeypatch.setattr(type(official.face_detector), "reference_scale", property(lambda _: 165))
+    rgb = np.ascontiguousarray(astronaut()[:, :, ::-1])
+    expected = official.get_landmarks_from_image(rgb, detected_faces=BOX.tolist())[0]
+    assert np.abs(found[0] - expected).max() <= 1.01, "the package cuts to whole px"
+    assert np.ptp(expected, axis=0).min() > 50, "random weights spread the points; otherwise nothing is compared"
+
+
+def test_a_face_does_not_depend_on_its_batch(fan, found):
+    alone = fan.locate([astronaut()], BOX, POINTS)
+    assert np.array_equal(alone[0], found[0])
+
+
+def test_a_region_of_the_picture_gives_the_same_points(fan, found):
+    x, y = 40, 0  # whole px, and the crop stays inside
+    region = np.ascontiguousarray(astronaut()[y:420, x:430])
+    shift = np.array([x, y], np.float32)
+    again = fan.locate([region], BOX - np.tile(shift, 2), POINTS)
+    np.testing.assert_allclose(again[0] + shift, found[0], atol=1e-3)
+
+
+def test_settings_build_it_from_a_path(hub):
+    path = hub / "hub" / "checkpoints" / OFFICIAL_NAME
+    settings = LandmarksSettings(provider="fan", weights=str(path), batch_size=1)
+    assert isinstance(build(settings, Weights()), Fan)
+
+
+def test_bfloat16_runs_and_gives_points_inside_the_crop(hub):
+    fan = Fan(hub / "hub" / "checkpoints" / OFFICIAL_NAME, "cpu", "bfloat16", batch_size=1)
+    found = fan.locate([astronaut()], BOX, POINTS)[0]
+    side = 200 * (86 + 113) / 165
+    assert found.dtype == np.float32
+    assert (np.abs(found - (224, 122.5 - 0.12 * 113)) <= side / 2).all()
+
+
+@pytest.mark.parametrize("broken", ["missing", "renamed", "shape", "list"])
+def test_another_checkpoint_is_refused_by_name(hub, tmp_path, broken):
+    state = torch.load(hub / "hub" / "checkpoints" / OFFICIAL_NAME, weights_only=True)
+    if broken == "missing":
+        del state["l3.weight"]
+    elif broken == "renamed":
+        state["head.weight"] = state.pop("l3.weight")
+    elif broken == "shape":
+        state["l3.weight"] = torch.zeros(98, 256, 1, 1)
+    torch.save(list(state) if broken == "list" else state, tmp_path / "fan.pth")
+    with pytest.raises(DubError, match=r"fan\.pth") as caught:
+        Fan(tmp_path / "fan.pth", "cpu", "float32", 1)
+    assert caught.value.code == "unsupported"
+
+
+class _Harmful:
+    def __reduce__(self):
+        return (print, ("code from a checkpoint ran",))
+
+
+@pytest.mark.parametrize("content", ["pickle", "text"])
+def test_a_checkpoint_runs_no_code(tmp_path, content, capsys):
+    if content == "pickle":
+        torch.save({"l3.weight": _Harmful()}, tmp_path / "fan.pth")
+    else:
+        (tmp_path / "fan.pth").write_text("a web page instead of weights")
+    with pytest.raises(DubError) as caught:
+        Fan(tmp_path / "fan.pth", "cpu", "float32", 1)
+    assert caught.value.code == "unsupported"
+    assert "ran" not in capsys.readouterr().out
+
+
+def test_peaks_lean_a_quarter_cell_towards_the_higher_neighbour():
+    heat = np.zeros((1, 4, 8, 8), np.float32)
+    heat[0, 0, 3, 4] = 1  # no lean without a higher side
+    heat[0, 1, 3, 4], heat[0, 1, 3, 5], heat[0, 1, 2, 4] = 1, 0.5, 0.5
+    heat[0, 2, 0, 4] = 1  # on the border
+    heat[0, 3, 7, 7] = 1
+    expected = np.array([[4.5, 3.5], [4.75, 3.25], [4.5, 0.5], [7.5, 7.5]]) / 8
+    np.testing.assert_allclose(peaks_of(heat)[0], expected, atol=1e-6)
