@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -19,7 +20,6 @@ from pipeline.plan import plan_films
 from pipeline.pools import NEEDS, PreflightError, plan_pools
 from pipeline.progress import Progress
 from pipeline.report import RunReport
-from pipeline.rows import Row
 from pipeline.run import dub
 from stages.errors import DubError
 from stages.weights import Weights
@@ -197,26 +197,28 @@ def _config(path: Path | None, overrides: list[str] | None) -> Config:
 def _dub(
     manifest: str, config: Config, work: str, executor: Literal["ray", "inline"], address: str | None
 ) -> RunReport:
-    # ray job stop and kill send SIGTERM: the same way out as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    progress: list[Progress] = []
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
 
-    def start(films: int) -> None:
-        progress.append(Progress(films, _out, config.run.progress_s).__enter__())
-
-    def add(row: Row) -> None:
-        progress[0].add(row)
-
+    # `ray job stop` and `kill` send SIGTERM: the same way out as Ctrl-C.
+    signal.signal(signal.SIGTERM, interrupt)
+    shown: list[Progress] = []
     try:
-        return dub(manifest, config, work, executor=executor, address=address, on_start=start, on_row=add)
+        with ExitStack() as stack:
+            return dub(
+                manifest,
+                config,
+                work,
+                executor=executor,
+                address=address,
+                on_start=lambda films: shown.append(stack.enter_context(Progress(films, _out, config.run.progress_s))),
+                on_row=lambda row: shown[0].add(row),
+            )
     except (ManifestError, PreflightError, DubError) as error:
         _stop(error)
     except KeyboardInterrupt:
         _err.print("interrupted; run the same command again to go on")
         raise typer.Exit(130) from None
-    finally:
-        for shown in progress:
-            shown.__exit__(None, None, None)
 
 
 def _print_report(report: RunReport) -> None:

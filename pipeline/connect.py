@@ -28,6 +28,8 @@ def connect(address: str | None) -> tuple[float, float]:
 
 def _quieten() -> None:
     """Progress and problems reach the user as ours; Ray's own lines stay in its log files."""
+    import ray.data  # sets its own log levels when it is imported  # noqa: F401
+
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # A manifest of three films does not need eight tasks at once, and need not be told so.

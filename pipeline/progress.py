@@ -1,8 +1,8 @@
 """How far a run is: one line, redrawn on a terminal, printed every few seconds in a log."""
 
+import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
@@ -12,33 +12,46 @@ from pipeline.rows import Row
 
 
 class Progress:
-    """Counts rows and says where the run stands. `clock` gives seconds."""
+    """Counts rows and says where the run stands. Use as a context manager. `clock` gives seconds.
+
+    A thread of its own speaks, so that a long shard or the start of a cluster is not silence.
+    """
 
     def __init__(
         self, films: int, console: Console, every_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._films, self._console, self._every_s, self._clock = films, console, every_s, clock
-        self._began = self._printed = clock()
-        self._first_frame: float | None = None
+        self._began = clock()
+        self._working: float | None = None
         self._known: dict[str, int] = {}
         self._ended: set[str] = set()
-        self._cells = self._cells_done = self._shards = self._shards_done = self._frames_done = 0
         self._planned: set[str] = set()
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._cells = self._cells_done = self._shards = self._shards_done = self._frames_done = 0
+        self._over = threading.Event()
+        self._speaker = threading.Thread(target=self._speak, name="progress", daemon=True)
+        self._live = (
+            Live(console=console, transient=True, get_renderable=lambda: Text(self.line()))
+            if console.is_terminal
+            else None
+        )
 
     def __enter__(self) -> "Progress":
         if self._live is not None:
             self._live.start()
+        else:
+            self._speaker.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+        else:
+            self._over.set()
+            self._speaker.join()
 
     def add(self, row: Row) -> None:
         """One row of the flow."""
+        self._working = self._clock() if self._working is None else self._working
         if row.kind == "film":
             self._known[row.film] = row.facts.get("frames", 0)
             self._cells += 0 if row.code else row.facts.get("cells", 0) - row.facts.get("cells_kept", 0)
@@ -51,10 +64,8 @@ class Progress:
             if "frames" in row.facts:
                 self._shards_done += 1
                 self._frames_done += row.facts["frames"]
-                self._first_frame = self._first_frame or self._clock()
         if row.failed or (row.kind == "film" and row.code):
             self._ended.add(row.film)
-        self._show()
 
     def line(self) -> str:
         """Where the run stands."""
@@ -63,11 +74,14 @@ class Progress:
             parts.append(f"cells {self._cells_done}/{self._cells}")
         parts.append(f"shards {self._shards_done}/{self._shards}")
         passed = self._clock() - self._began
-        if self._frames_done and passed > 0:
-            rate = self._frames_done / passed
+        working = 0.0 if self._working is None else self._clock() - self._working
+        if self._working is None:
+            parts.append("workers are starting")
+        if self._frames_done and working > 0:
+            rate = self._frames_done / working
             parts.append(f"{rate:.1f} frames/s")
             # Films that are not opened yet are taken for average ones.
-            known = [frames for frames in self._known.values() if frames]
+            known = [frames for frames in list(self._known.values()) if frames]
             total = sum(known) / max(1, len(known)) * self._films
             left = max(0.0, total - self._frames_done) / rate
             if len(self._ended) < self._films:
@@ -75,11 +89,8 @@ class Progress:
         parts.append(f"{_clock_time(passed)} passed")
         return " · ".join(parts)
 
-    def _show(self) -> None:
-        if self._live is not None:
-            self._live.update(Text(self.line()), refresh=True)
-        elif self._clock() - self._printed >= self._every_s:
-            self._printed = self._clock()
+    def _speak(self) -> None:
+        while not self._over.wait(self._every_s):
             self._console.print(self.line(), highlight=False)
 
 

@@ -244,13 +244,16 @@ def is_open(path: Path) -> bool:
     return any(fd.exists() and fd.samefile(path) for fd in held)
 
 
-def damage(path: Path, target: Path, number: int, keep: float = 0.3) -> Path:
-    """A copy in which the packet `number` of the film, in coded order, is zeros but for its first part."""
+def damage(path: Path, target: Path, number: int, keep: float = 0.0) -> Path:
+    """A copy that lost packet `number` of the film in coded order: zeros but for a part; cut out in MPEG-TS."""
     with av.open(str(path)) as container:
-        packet = [p for p in container.demux(container.streams.video[0]) if p.size][number]
-        first, size = packet.pos, packet.size
+        packets = [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
     data = bytearray(path.read_bytes())
-    spared = first + int(size * keep)
-    data[spared : first + size] = bytes(first + size - spared)
+    first, size = packets[number]
+    if path.suffix == ".ts":
+        del data[first : packets[number + 1][0]]
+    else:
+        spared = first + int(size * keep)
+        data[spared : first + size] = bytes(first + size - spared)
     target.write_bytes(data)
     return target

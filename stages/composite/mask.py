@@ -86,9 +86,7 @@ def _inside_jaw(points: F64, soft_px: float, width: int, height: int) -> F32:
         normal = np.array([-edge[1], edge[0]]) / length
         if normal @ (middle - start) < 0:
             normal = -normal
-        outwards = -float(
-            normal @ down
-        )  # 1 under the chin, 0 at the cheeks, negative for the edge that closes the top
+        outwards = -float(normal @ down)  # 1 under the chin, 0 at the cheeks, negative for the edge that closes the top
         if outwards < -0.5:
             continue
         room = _ROOM_SIDE + (_ROOM_BELOW - _ROOM_SIDE) * max(0.0, outwards)

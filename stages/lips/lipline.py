@@ -10,9 +10,7 @@ from stages.arrays import F32, F64, U8, Bool
 _U: F64 = np.linspace(-1.6, 1.6, 65)  # the grid a mouth is looked at on, in its own coordinates
 _V: F64 = np.linspace(-0.55, 0.75, 53)
 _DU, _DV = float(_U[1] - _U[0]), float(_V[1] - _V[0])
-_LEAST_REDNESS = (
-    0.07  # lips that stand out less from the skin are not looked for: black and white, beards, deep shade
-)
+_LEAST_REDNESS = 0.07  # lips that stand out less from the skin are not looked for: black and white, beards, deep shade
 _SAGS: F64 = np.arange(-0.06, 0.34, 0.0125)
 _ACROSS: F64 = np.linspace(-0.75, 0.75, 16)
 

@@ -10,9 +10,7 @@ _BANDS, _COLUMNS = 80, 16
 _SIGMA_COLUMNS = (
     3.3  # 41 ms: with the mel's own 50 ms windows, syllables stay apart and single pitch periods do not show
 )
-_DB_OF_FULL_SCALE = (
-    36.2  # measured: band energies as summed here, over the RMS level in dBFS, on speech (-+ 0.3 dB)
-)
+_DB_OF_FULL_SCALE = 36.2  # measured: band energies as summed here, over the RMS level in dBFS, on speech (-+ 0.3 dB)
 _KNEE = 0.05  # how softly movement sets in over the quiet level, as a share of the way to full voice
 _SILENCE = -4.0  # the mel's floor, wav2lip.md 3.1
 
@@ -67,9 +65,7 @@ def _band_edges_hz() -> F64:
 _EDGES: F64 = _band_edges_hz()
 _CENTRES: F64 = _EDGES[1:-1]
 # A band's value is the mean magnitude in it after pre-emphasis; times its width, pre-emphasis undone, it is power.
-_TO_POWER: F64 = (
-    (_EDGES[2:] - _EDGES[:-2]) / 2 / np.abs(1 - 0.97 * np.exp(-2j * np.pi * _CENTRES / 16000)) ** 2
-)
+_TO_POWER: F64 = (_EDGES[2:] - _EDGES[:-2]) / 2 / np.abs(1 - 0.97 * np.exp(-2j * np.pi * _CENTRES / 16000)) ** 2
 _TIME: F64 = np.exp(-0.5 * ((np.arange(_COLUMNS) - _COLUMNS / 2) / _SIGMA_COLUMNS) ** 2)
 _TIME /= _TIME.sum()
 

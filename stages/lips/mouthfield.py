@@ -14,6 +14,7 @@ _WIDE = 2.1  # u where the cheeks have come to rest
 _JAW = 0.8  # how far the chin goes down, of what the lips part
 _CORNERS = 0.25  # how far the corners go down, of what the chin does
 _PARTED = 0.92  # u up to which the lips part
+_HIGHEST = -0.3  # v over which nothing moves, or the nose's base where that is further: room for the upper lip
 _UPPER = 0.22  # the upper lip's share of the gap; the lower lip has the rest
 _SPARE = 0.6  # the most a chin goes down, of the room under it: there the neck is folded away
 _ROUND, _SPREAD, _DROP = 0.15, 0.16, 0.12  # how far corners move in when round, out when spread, in when open
@@ -26,7 +27,7 @@ _CAVITY, _TONGUE, _TEETH = (
 
 
 @dataclass(frozen=True)
-class _Fields:
+class Fields:
     """What the warp is made of, float32 [h, w] each, in the mouth's own units."""
 
     u: F32
@@ -41,6 +42,8 @@ class _Fields:
     """v of the gap's upper edge..."""
     low: F32
     """...and of its lower edge, the same where the lips do not part."""
+    line: F32
+    """v in the source of where the lips meet."""
 
 
 def redraw(crop: U8, lips: Lips, landmarks: F32, opening: float, rounding: float) -> None:
@@ -52,32 +55,30 @@ def redraw(crop: U8, lips: Lips, landmarks: F32, opening: float, rounding: float
     """
     axes = lips.axes
     height, width = crop.shape[:2]
-    nose = min(_v_of(axes, landmarks[33].astype(np.float64)), -0.15)
+    nose = min(_v_of(axes, landmarks[33].astype(np.float64)), _HIGHEST)
     end = _end(axes, width, height)
     x0, y0, x1, y1 = _region(axes, nose, end, width, height)
     if x1 - x0 < 8 or y1 - y0 < 8:
         return
     # The fields are smooth: every other pixel is enough to know them.
     half = _coordinates(axes, (x0, y0, x1, y1), 2)
-    fields = _grown(_fields(*half, lips, nose, end, opening, rounding), x1 - x0, y1 - y0)
+    fields = _grown(warp_fields(*half, lips, nose, end, opening, rounding), x1 - x0, y1 - y0)
 
-    up = np.where(fields.v >= fields.low, fields.below, fields.above)
-    x = (
-        np.arange(x0, x1, dtype=np.float32)[None, :]
-        + fields.aside * np.float32(axes.u[0])
-        - up * np.float32(axes.v[0])
-    )
-    y = (
-        np.arange(y0, y1, dtype=np.float32)[:, None]
-        + fields.aside * np.float32(axes.u[1])
-        - up * np.float32(axes.v[1])
-    )
+    # Within the gap everything comes from the line where the lips meet: nothing is seen twice.
+    up = np.where(fields.v >= fields.low, fields.below, np.maximum(fields.above, fields.v - fields.line))
+    x = np.arange(x0, x1, dtype=np.float32)[None, :] + fields.aside * np.float32(axes.u[0]) - up * np.float32(axes.v[0])
+    y = np.arange(y0, y1, dtype=np.float32)[:, None] + fields.aside * np.float32(axes.u[1]) - up * np.float32(axes.v[1])
     warped = cv2.remap(crop, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     _paint_gap(warped, fields, float(np.hypot(*axes.v)), _tone(crop, axes), lips.covered)
     crop[y0:y1, x0:x1] = warped
 
 
-def _fields(u: F32, v: F32, lips: Lips, nose: float, end: float, opening: float, rounding: float) -> _Fields:
+def warp_fields(u: F32, v: F32, lips: Lips, nose: float, end: float, opening: float, rounding: float) -> Fields:
+    """The warp at places u, v, float32 [h, w]. `nose`, `end`: v between which it acts; the rest as for `redraw`.
+
+    (u + aside, v - above) over the gap and (u + aside, v - below) under it are the source's places; both keep their
+    order, and both are `line` where the gap begins.
+    """
     gap_at_middle = opening * (1 - 0.25 * max(rounding, 0.0)) * (0.75 + 0.25 * lips.covered)
     spare = max(_SPARE * (end - 1), 1e-3)
     chin = spare * math.tanh(_JAW * gap_at_middle / spare)
@@ -98,18 +99,18 @@ def _fields(u: F32, v: F32, lips: Lips, nose: float, end: float, opening: float,
     share = _step((v - low) / np.maximum(1 - low, 0.2))
     below = (lower + (jaw - lower) * share) * (1 - _step((v - 1) / max(end - 1, 1e-3)))
     above = upper * (1 - _step((high - v) / np.maximum(high - nose, 0.1)))
-    return _Fields(u, v, aside, below, above, high, low)
+    return Fields(u, v, aside, below, above, high, low, line)
 
 
-def _grown(fields: _Fields, width: int, height: int) -> _Fields:
+def _grown(fields: Fields, width: int, height: int) -> Fields:
     """Fields known at every other pixel -> at every pixel."""
-    stack = (fields.u, fields.v, fields.aside, fields.below, fields.above, fields.high, fields.low)
+    stack = (fields.u, fields.v, fields.aside, fields.below, fields.above, fields.high, fields.low, fields.line)
     rows, columns = fields.u.shape
     full = (2 * columns, 2 * rows)
-    return _Fields(*(cv2.resize(f, full, interpolation=cv2.INTER_LINEAR)[:height, :width] for f in stack))
+    return Fields(*(cv2.resize(f, full, interpolation=cv2.INTER_LINEAR)[:height, :width] for f in stack))
 
 
-def _paint_gap(face: U8, fields: _Fields, px: float, tone: float, teeth: float) -> None:
+def _paint_gap(face: U8, fields: Fields, px: float, tone: float, teeth: float) -> None:
     """Paint the gap in place: a hint of teeth under the upper lip, of the tongue at the bottom, dark between.
 
     `px`: pixels in one v. `tone`: lightness of the skin, 0..255. `teeth`: 0 where the source shows its own.
@@ -119,9 +120,7 @@ def _paint_gap(face: U8, fields: _Fields, px: float, tone: float, teeth: float) 
         return
     columns = slice(int(parted[0]), int(parted[-1]) + 1)
     v = fields.v[:, columns]
-    rows = np.flatnonzero(
-        ((v > fields.high[:, columns]) & ((v - fields.low[:, columns]) * px < _OVER_PX)).any(axis=1)
-    )
+    rows = np.flatnonzero(((v > fields.high[:, columns]) & ((v - fields.low[:, columns]) * px < _OVER_PX)).any(axis=1))
     if len(rows) == 0:
         return
     part = (slice(int(rows[0]), int(rows[-1]) + 1), columns)
@@ -142,9 +141,7 @@ def _paint_gap(face: U8, fields: _Fields, px: float, tone: float, teeth: float) 
 
 def _v_of(axes: MouthAxes, point: F64) -> float:
     away = point - axes.origin
-    return float(
-        (axes.u[0] * away[1] - axes.u[1] * away[0]) / (axes.u[0] * axes.v[1] - axes.u[1] * axes.v[0])
-    )
+    return float((axes.u[0] * away[1] - axes.u[1] * away[0]) / (axes.u[0] * axes.v[1] - axes.u[1] * axes.v[0]))
 
 
 def _end(axes: MouthAxes, width: int, height: int) -> float:
@@ -171,9 +168,7 @@ def _coordinates(axes: MouthAxes, region: tuple[int, int, int, int], step: int) 
     inverse = np.linalg.inv(np.stack([axes.u, axes.v], axis=1))
     x = np.arange(region[0], region[2], step) + step / 2 - axes.origin[0]
     y = np.arange(region[1], region[3], step) + step / 2 - axes.origin[1]
-    u, v = (
-        (row[0] * x)[None, :].astype(np.float32) + (row[1] * y)[:, None].astype(np.float32) for row in inverse
-    )
+    u, v = ((row[0] * x)[None, :].astype(np.float32) + (row[1] * y)[:, None].astype(np.float32) for row in inverse)
     return u, v
 
 

@@ -1,5 +1,6 @@
 """Exactly the frames of a range, in order, wherever the keyframes are."""
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -39,7 +40,7 @@ def read_frames(
         stream.codec_context.thread_type = "AUTO"  # SLICE, the default, is 1.5 times slower (media.md 7.4)
         stream.codec_context.thread_count = settings.decode_threads
         for entry in [*entries, None]:
-            frames = _frames_from(container, stream, index, entry, start)
+            frames = _sound(_frames_from(container, stream, index, entry, start), index)
             first = next(frames, None)
             if first is not None and first[0] == start:
                 break
@@ -62,24 +63,33 @@ def _frames_from(
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Frames from number `start` on, decoded from keyframe `entry`, or from the beginning for None.
 
-    Ends at the first damaged one: those after it are predicted from it.
+    Ends at the first one that is damaged or missing, also before `start`: those after it are predicted from it.
     """
     if entry is None:
         container.seek(int(index.dts.min()), stream=stream)
     elif not _land_on(container, stream, index, entry):
         return
-    begins = index.pts[entry or 0]
+    begins, expected = index.pts[entry or 0], None
     for frame in container.decode(stream):
         if frame.pts is None or frame.pts < begins:
             continue  # before the entry: open GOPs have pictures that need what was not decoded, and nobody needs them
-        if frame.is_corrupt:
-            return
         number = int(np.searchsorted(index.pts, frame.pts))
-        if number < start:
-            continue
         if number >= len(index) or index.pts[number] != frame.pts:
             continue  # hidden by the edit list
-        yield number, frame
+        if frame.is_corrupt or number != (expected or number):
+            return
+        expected = number + 1
+        if number >= start:
+            yield number, frame
+
+
+def _sound(frames: Iterator[tuple[int, VideoFrame]], index: VideoIndex) -> Iterator[tuple[int, VideoFrame]]:
+    """The frames once all they may be predicted from have come out undamaged: B-frames come before their references."""
+    held: deque[tuple[int, VideoFrame]] = deque()
+    for number, frame in frames:
+        held.append((number, frame))
+        while held and index.needs[held[0][0]] <= number:
+            yield held.popleft()
 
 
 def _check_alike(path: Path, index: VideoIndex, number: int, frame: VideoFrame) -> None:

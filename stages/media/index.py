@@ -5,6 +5,7 @@ import re
 from array import array
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import av
@@ -51,6 +52,8 @@ class VideoIndex:
     """[n] ascending, in `time_base` units."""
     dts: I64
     """[n] of the packet that holds the frame."""
+    coded: I64
+    """[n] place of that packet among the film's packets: with B-frames pictures are coded before earlier ones."""
     duration: I64
     """[n] until the next frame's pts; the last one's time on screen."""
     keyframe: Bool
@@ -79,6 +82,12 @@ class VideoIndex:
         """From the first frame's appearance to the last one's end, in seconds."""
         return float((self.end_pts - int(self.pts[0])) * self.time_base)
 
+    @cached_property
+    def needs(self) -> I64:
+        """[n] the last frame on screen that may be a reference of this one: itself, or a later one coded before it."""
+        shown = np.argsort(self.coded)
+        return np.maximum.accumulate(shown)[self.coded]
+
     @property
     def keyframes(self) -> I64:
         """Frame numbers of the keyframes."""
@@ -95,6 +104,7 @@ class VideoIndex:
             {
                 "pts": self.pts,
                 "dts": self.dts,
+                "coded": self.coded,
                 "duration": self.duration,
                 "keyframe": self.keyframe,
                 "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8),
@@ -140,14 +150,16 @@ def index_video(url: str, limits: MediaLimits | None = None) -> VideoIndex:
 def _packets(container: InputContainer, stream: VideoStream, path: Path, limits: MediaLimits) -> I64:
     """[n, 4] pts, dts, duration, keyframe of the packets that are shown, in coded order."""
     rows = array("q")  # four numbers a frame, not four objects
-    packets = 0
+    packets, flagged = 0, False
     for packet in container.demux(stream):
         if packet.size == 0 and packet.dts is None:
             continue  # the flush at the end
         packets += 1
-        # Transport streams flag packets at every splice; what is wrong with their pictures, the decoder says.
-        if packet.is_corrupt and container.format.name != "mpegts":
-            raise DubError("decode_error", f"{path}: cut short in the middle of frame {packets}; copy it again")
+        # Of a transport stream joined from pieces the last packet of every piece is flagged, and whole: the next begins
+        # with a keyframe. Anywhere else something is lost.
+        if flagged and not packet.is_keyframe:
+            raise DubError("decode_error", f"{path}: packets are lost near frame {packets}; copy it again")
+        flagged = packet.is_corrupt
         if packet.is_discard:
             continue
         if packet.pts is None:
@@ -159,18 +171,30 @@ def _packets(container: InputContainer, stream: VideoStream, path: Path, limits:
         rows.extend((packet.pts, dts, packet.duration or 0, packet.is_keyframe))
         if len(rows) > 4 * limits.max_frames:
             raise DubError("unsupported", f"{path}: more than {limits.max_frames} frames (media.limits.max_frames)")
+    if flagged and container.format.name != "mpegts":
+        raise DubError("decode_error", f"{path}: cut short in the middle of frame {packets}; copy it again")
     if stream.frames > packets:
         raise DubError(
             "decode_error", f"{path}: cut short, {packets} of {stream.frames} frames are there; copy it again"
         )
-    return np.frombuffer(rows, np.int64).reshape(-1, 4)
+    table = np.frombuffer(rows, np.int64).reshape(-1, 4)
+    return _from_first_keyframe(table) if container.format.name == "mpegts" else table
+
+
+def _from_first_keyframe(rows: I64) -> I64:
+    """A recording begins anywhere: what it holds of its first group of pictures, nobody can decode or show."""
+    if not rows[:, 3].any():
+        return rows
+    rows = rows[rows[:, 3].argmax() :]
+    return rows[rows[:, 0] >= rows[0, 0]]
 
 
 def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer) -> VideoIndex:
     time_base = stream.time_base
     if time_base is None:
         raise DubError("unsupported", f"{path}: its video stream has no time base")
-    table = rows[np.argsort(rows[:, 0], kind="stable")]
+    coded = np.argsort(rows[:, 0], kind="stable")
+    table = rows[coded]
     pts = table[:, 0]
     gaps = np.diff(pts)
     if len(gaps) and gaps.min() <= 0:
@@ -180,6 +204,7 @@ def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer)
     return VideoIndex(
         pts=pts.copy(),
         dts=table[:, 1].copy(),
+        coded=coded,
         duration=np.append(gaps, last).astype(np.int64),
         keyframe=table[:, 3].astype(np.bool_),
         time_base=Fraction(time_base),

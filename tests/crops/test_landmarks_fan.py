@@ -44,9 +44,7 @@ def found(fan):
 
 def test_the_points_are_face_alignment_s_own_before_it_rounds_them(hub, found, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(hub))
-    official = FaceAlignment(
-        LandmarksType.TWO_D, device="cpu", flip_input=False, compile=False, face_detector="folder"
-    )
+    official = FaceAlignment(LandmarksType.TWO_D, device="cpu", flip_input=False, compile=False, face_detector="folder")
     # 165 is the package's own scale for YuNet's boxes.
     monkeypatch.setattr(type(official.face_detector), "reference_scale", property(lambda _: 165))
     rgb = np.ascontiguousarray(astronaut()[:, :, ::-1])
@@ -55,31 +53,25 @@ def test_the_points_are_face_alignment_s_own_before_it_rounds_them(hub, found, m
     assert np.ptp(expected, axis=0).min() > 50, "random weights spread the points; otherwise nothing is compared"
 
 
-def test_a_face_does_not_depend_on_its_batch(fan, found):
-    alone = fan.locate([astronaut()], BOX, POINTS)
-    assert np.array_equal(alone[0], found[0])
-
-
-def test_a_region_of_the_picture_gives_the_same_points(fan, found):
-    x, y = 40, 0  # whole px, and the crop stays inside
-    region = np.ascontiguousarray(astronaut()[y:420, x:430])
-    shift = np.array([x, y], np.float32)
+def test_a_face_does_not_depend_on_its_batch_nor_on_how_much_of_the_picture_is_shown(fan, found):
+    x = 40  # whole px, and the crop stays inside
+    region = np.ascontiguousarray(astronaut()[:420, x:430])
+    shift = np.array([x, 0], np.float32)
     again = fan.locate([region], BOX - np.tile(shift, 2), POINTS)
     np.testing.assert_allclose(again[0] + shift, found[0], atol=1e-3)
 
 
-def test_settings_build_it_from_a_path(hub):
+def test_settings_build_it_from_a_path_and_bfloat16_points_lie_in_the_crop(hub):
     path = hub / "hub" / "checkpoints" / OFFICIAL_NAME
-    settings = LandmarksSettings(provider="fan", weights=str(path), batch_size=1)
-    assert isinstance(build(settings, Weights()), Fan)
-
-
-def test_bfloat16_runs_and_gives_points_inside_the_crop(hub):
-    fan = Fan(hub / "hub" / "checkpoints" / OFFICIAL_NAME, "cpu", "bfloat16", batch_size=1)
+    fan = build(LandmarksSettings(provider="fan", weights=str(path), batch_size=1, dtype="bfloat16"), Weights())
+    assert isinstance(fan, Fan)
+    assert fan.needs_pixels
     found = fan.locate([astronaut()], BOX, POINTS)[0]
     side = 200 * (86 + 113) / 165
     assert found.dtype == np.float32
     assert (np.abs(found - (224, 122.5 - 0.12 * 113)) <= side / 2).all()
+    low = BOX[0, :2] - fan.room * 113
+    assert (low <= np.array([224, 122.5 - 0.12 * 113]) - side / 2).all(), "room covers the crop"
 
 
 @pytest.mark.parametrize("broken", ["missing", "renamed", "shape", "list"])

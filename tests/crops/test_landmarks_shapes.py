@@ -53,9 +53,7 @@ def test_a_template_fills_its_box():
     np.testing.assert_allclose(found[0], MEAN * (150, 200) + (100, 50), atol=1e-4)
 
 
-@given(
-    size=st.floats(20, 900), degrees=st.floats(-180, 180), x=st.floats(-500, 2000), y=st.floats(-500, 2000)
-)
+@given(size=st.floats(20, 900), degrees=st.floats(-180, 180), x=st.floats(-500, 2000), y=st.floats(-500, 2000))
 def test_five_points_give_back_a_turned_and_sized_mean_face(size, degrees, x, y):
     face = turned(UPRIGHT, size, degrees, (x, y))
     found = Five().locate([], BOX, five_of(face)[None].astype(np.float32))[0]

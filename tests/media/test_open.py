@@ -154,8 +154,9 @@ def test_lack_of_memory_is_not_taken_for_damage(film: Path) -> None:
 
 
 def test_an_error_inside_closes_the_file(film: Path) -> None:
-    with pytest.raises(ValueError, match="mine"), open_media(film):
+    with open_media(film):
         assert is_open(film)
+    with pytest.raises(ValueError, match="mine"), open_media(film):
         raise ValueError("mine")
     assert not is_open(film)
 

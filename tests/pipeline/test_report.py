@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 
 from rich.console import Console
 
@@ -59,16 +60,32 @@ def test_seconds_add_up_over_shards_and_notes_are_told_once() -> None:
     assert written["settings"] == {"encode": {"crf": 18}}
 
 
-def test_progress_is_one_plain_line_every_few_seconds_in_a_log() -> None:
+def test_progress_counts_from_when_the_workers_work() -> None:
     now = [0.0]
-    log = io.StringIO()
-    with Progress(2, Console(file=log, width=200), every_s=5, clock=lambda: now[0]) as progress:
-        progress.add(Row("film", "a", "{}", facts={"frames": 50, "cells": 1, "cells_kept": 0}))
-        for second in range(1, 12):
-            now[0] = second
-            progress.add(shard(frames=2))
-    lines = log.getvalue().splitlines()
-    assert len(lines) == 2
-    assert lines[0] == "films 0/2 · cells 0/1 · shards 5/2 · 2.0 frames/s · about 0:45 left · 0:05 passed"
+    progress = Progress(2, Console(file=io.StringIO()), every_s=5, clock=lambda: now[0])
+    assert progress.line() == "films 0/2 · shards 0/0 · workers are starting · 0:00 passed"
+    now[0] = 20
+    progress.add(Row("film", "a", "{}", facts={"frames": 50, "cells": 1, "cells_kept": 0}))
+    now[0] = 25
+    progress.add(shard(frames=10))
+    line = "films 0/2 · cells 0/1 · shards 1/2 · 2.0 frames/s · about 0:45 left · 0:25 passed"
+    assert progress.line() == line
+    progress.add(Row("film", "a", "{}", code="ok", facts={"frames": 50}))
+    assert progress.line().startswith("films 1/2")
+
+
+def test_in_a_log_progress_is_plain_lines() -> None:
+    said = threading.Event()
+
+    class Log(io.StringIO):
+        def write(self, text: str) -> int:
+            if self.getvalue().count("\n") >= 2:
+                said.set()
+            return super().write(text)
+
+    log = Log()
+    with Progress(1, Console(file=log, width=200), every_s=0.01):
+        assert said.wait(30)
+    assert all(line.startswith("films 0/1") for line in log.getvalue().splitlines())
     assert "\r" not in log.getvalue()
     assert "\x1b" not in log.getvalue()

@@ -17,9 +17,7 @@ from stages.arrays import F32, U8
 from stages.errors import DubError
 
 _MODULES = 4  # stacked hourglasses of 2DFAN-4, the size face_alignment calls LARGE
-_REFERENCE_SCALE = (
-    165.0  # face_alignment's own for YuNet, whose boxes are like ours (195 is for the smaller S3FD's)
-)
+_REFERENCE_SCALE = 165.0  # face_alignment's own for YuNet, whose boxes are like ours (195 is for the smaller S3FD's)
 
 
 class Fan:
@@ -34,13 +32,12 @@ class Fan:
     needs_pixels = True
     room = 0.85  # the crop's side is 1.21 (width + height), its middle 0.12 of the height above the box's
 
-    def __init__(
-        self, path: Path, device: str, dtype: Literal["float32", "bfloat16"], batch_size: int
-    ) -> None:
+    def __init__(self, path: Path, device: str, dtype: Literal["float32", "bfloat16"], batch_size: int) -> None:
         self._device, self._batch_size = torch.device(device), batch_size
         self._dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
-        net = FAN(_MODULES)
-        net.load_state_dict(_state(path, net.state_dict()))
+        with torch.device("meta"):  # no second of random numbers that are overwritten at once
+            net = FAN(_MODULES)
+        net.load_state_dict(_state(path, net.state_dict()), assign=True)
         net.eval().requires_grad_(False)
         self._net = net.to(self._device, self._dtype, memory_format=torch.channels_last)
 
@@ -59,9 +56,7 @@ class Fan:
     def _peaks(self, crops: list[F32]) -> F32:
         """Crops, float32 [3, 256, 256] RGB -> [len, 68, 2] in 0..1 of the crop."""
         full = crops + [crops[-1]] * (self._batch_size - len(crops))
-        batch = torch.from_numpy(np.stack(full)).to(
-            self._device, self._dtype, memory_format=torch.channels_last
-        )
+        batch = torch.from_numpy(np.stack(full)).to(self._device, self._dtype, memory_format=torch.channels_last)
         with torch.inference_mode():
             heatmaps = self._net(batch)[-1]
         return peaks_of(heatmaps[: len(crops)].float().cpu().numpy())
@@ -103,17 +98,11 @@ def _state(path: Path, wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what is no checkpoint fails in whatever opcode its bytes happen to be
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DubError(
-            "unsupported", f"landmarks.weights {path} is not a plain checkpoint: {reason}"
-        ) from error
+        raise DubError("unsupported", f"landmarks.weights {path} is not a plain checkpoint: {reason}") from error
     if not isinstance(loaded, dict):
-        raise DubError(
-            "unsupported", f"landmarks.weights {path} holds a {type(loaded).__name__}, not a state dict"
-        )
+        raise DubError("unsupported", f"landmarks.weights {path} holds a {type(loaded).__name__}, not a state dict")
     found = {str(k).removeprefix("module."): v for k, v in loaded.items()}
-    shapes = [
-        {k: tuple(v.shape) for k, v in state.items() if hasattr(v, "shape")} for state in (found, wanted)
-    ]
+    shapes = [{k: tuple(v.shape) for k, v in state.items() if hasattr(v, "shape")} for state in (found, wanted)]
     wrong = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
     if wrong:
         raise DubError(

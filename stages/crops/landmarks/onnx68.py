@@ -26,9 +26,7 @@ class Onnx68:
         try:
             self._net = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
-            raise DubError(
-                "unsupported", f"landmarks.weights {path}: OpenCV cannot read it: {error.err}"
-            ) from error
+            raise DubError("unsupported", f"landmarks.weights {path}: OpenCV cannot read it: {error.err}") from error
 
     def locate(self, regions: Sequence[U8], boxes: F32, points: F32) -> F32:
         """See `Landmarker.locate`; points are not looked at."""

@@ -19,7 +19,7 @@ from stages.lips.wav2lip.settings import Wav2LipSettings
 BATCH_GPU: Final = 128
 """Frames per step on a GPU: the official script's batch."""
 BATCH_CPU: Final = 8
-"""Frames per step on a CPU: larger steps are no faster (docs/speed.md), and the last one wastes more on its filling."""
+"""Frames per step on a CPU: larger ones are no faster (tests/bench/bench_generator.py) and cost more to fill up."""
 
 _log = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ def _device(settings: Wav2LipSettings) -> str:
     if settings.device == "cuda" and not there:
         raise DubError(
             "unsupported",
-            "lips device 'cuda' was asked for, but torch sees no GPU here: run where one is lent to the worker, "
+            "lips device 'cuda' was asked for, but torch sees no GPU here: give the worker one, "
             "or set the device to auto or cpu",
         )
     on_gpu = settings.device != "cpu" and settings.mode != "onnx" and there
@@ -207,12 +207,10 @@ def _device(settings: Wav2LipSettings) -> str:
 
 def _local(weights: str | Path) -> Path:
     """The local file of a path, a registry name or a URL."""
-    path = Path(weights)
-    if isinstance(weights, Path) or path.is_file():
-        return path
-    from stages.weights import (
-        Weights,
-    )  # only where a name has to be resolved: a bare GPU machine need not have it
+    # A bare name is the registry's, whose sha256 is checked, even where a file of that name lies about.
+    if isinstance(weights, Path) or ("/" in weights and Path(weights).is_file()):
+        return Path(weights)
+    from stages.weights import Weights  # only where there is a name to resolve: it brings fsspec
 
     return Weights().path(weights)
 

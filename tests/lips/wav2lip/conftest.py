@@ -5,10 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from stages.arrays import F32, U8
 from stages.lips.wav2lip import Wav2LipGenerator
 from tests.lips.wav2lip import checkpoints
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Loading and comparing on one thread: on a busy machine a second one costs more than it gives."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -347,6 +347,18 @@ def test_missing_weights(weights: str | Path) -> None:
     assert caught.value.code == "weights_missing"
 
 
+def test_name_is_the_registrys_even_beside_a_file_of_that_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DUBLINE_WEIGHTS", str(tmp_path / "empty"))
+    Path("wav2lip_gan").write_bytes(b"not what the registry has")
+    with pytest.raises(DubError, match="wav2lip_gan") as caught:
+        Wav2LipGenerator("wav2lip_gan")
+    assert caught.value.code == "weights_missing"
+    assert "begins with" not in caught.value.message
+
+
 def test_settings_cost_no_torch_and_the_generator_no_video_library() -> None:
     code = (
         "import sys, stages.lips.wav2lip.settings, stages.lips.wav2lip as w\n"

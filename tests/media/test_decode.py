@@ -1,0 +1,228 @@
+"""Exactly the frames of a range, identical to a decode of the whole; or an error, never another picture."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.errors import DubError
+from stages.media.decode import check_supported, first_frame, read_frames
+from stages.media.index import VideoIndex, index_video
+from stages.media.planes import Plane, planes
+from stages.media.settings import MediaSettings
+from tests.clips import clip, damage, ffmpeg, is_open, noise, number_of, same, shown, steady, uneven
+
+COUNT = 40
+MS = {"time_base": Fraction(1, 1000)}
+TS = {"time_base": Fraction(1, 90000), "mux": {"mpegts_copyts": "1"}}
+KINDS = {
+    "x264 closed.mp4": {"options": {"g": "12", "sc_threshold": "0"}},
+    "x264 open.mp4": {"options": {"g": "12", "sc_threshold": "0", "x264-params": "open-gop=1:bframes=3:b-adapt=0"}},
+    "x264 pyramid.mkv": {"options": {"g": "9", "bf": "7", "x264-params": "b-adapt=0:b-pyramid=normal"}, **MS},
+    "x264 long.mp4": {"options": {"g": "250"}},
+    "x265 closed.mp4": {"codec": "libx265", "options": {"x265-params": "keyint=12:min-keyint=12:no-open-gop=1"}},
+    "x265 open.mp4": {"codec": "libx265", "options": {"x265-params": "keyint=12:min-keyint=12:open-gop=1:bframes=4"}},
+    "x265 open.mkv": {"codec": "libx265", "options": {"x265-params": "keyint=10:min-keyint=10:bframes=4"}, **MS},
+    "intra refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=10:bframes=0"}},
+    "mpeg4.mp4": {"codec": "mpeg4", "options": {"bf": "2", "g": "12"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "12"}, "time_base": Fraction(1, 25)},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "12", "lag-in-frames": "8", "auto-alt-ref": "1"}, **MS},
+    "vp9.mkv": {"codec": "libvpx-vp9", "options": {"g": "12"}, **MS},
+    "x264.ts": {"options": {"g": "12", "sc_threshold": "0"}, **TS},
+    "x264 open.ts": {"options": {"g": "12", "x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}, **TS},
+    "x265.ts": {"codec": "libx265", "options": {"x265-params": "keyint=12:bframes=3"}, **TS},
+    "ffv1.mkv": {"codec": "ffv1", "options": {"g": "6"}, **MS},
+}
+
+
+class Film:
+    """A clip, its index, and what a plain decode of the whole gives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.index = path, index_video(str(path))
+        self.frames = [picture for _, picture in shown(path)]
+
+    def read(self, start: int, end: int, threads: int = 2) -> None:
+        """Read a range and hold it to the whole."""
+        numbers = []
+        settings = MediaSettings(decode_threads=threads)
+        for number, frame in read_frames(self.path, self.index, start, end, settings):
+            assert frame.pts == self.index.pts[number]
+            assert same(planes(frame), self.frames[number]), number
+            numbers.append(number)
+        assert numbers == list(range(start, end))
+
+
+def make(folder: Path, name: str) -> Film:
+    options = dict(KINDS[name])
+    clock = options.get("time_base", Fraction(1, 12800))
+    pts = steady(COUNT, 945_000 if name.endswith(".ts") else 0, int(Fraction(1, 25) / clock))
+    return Film(clip(folder / name, pts, **options))
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Film:
+    return make(tmp_path_factory.mktemp("films"), request.param)
+
+
+def test_the_clip_is_what_its_name_says(film: Film) -> None:
+    """Every frame spells its number; there are several keyframes, but for the long group of pictures."""
+    assert [number_of(picture[0]) for picture in film.frames] == list(range(COUNT))
+    assert (len(film.index.keyframes) == 1) == ("long" in film.path.name)
+    if "open" in film.path.name:
+        later = film.index.keyframes[1]
+        coded = np.argsort(film.index.dts, kind="stable").tolist()
+        assert min(coded[coded.index(later) :]) < later, "no picture is coded after the keyframe it precedes"
+
+
+def test_any_range_of_any_kind_is_the_whole_film_s(film: Film) -> None:
+    """Every start at every distance from a keyframe; short, long, and to the end."""
+    for start in range(COUNT):
+        film.read(start, min(COUNT, start + 1 + start % 5))
+    film.read(0, COUNT)
+    film.read(COUNT - 7, COUNT)
+
+
+def test_the_number_of_threads_changes_no_pixel(film: Film) -> None:
+    for threads in (1, 3):
+        film.read(5, 22, threads)
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Film:
+    """Variable frame rate, cut in the middle of a group of pictures by an edit list."""
+    folder = tmp_path_factory.mktemp("odd")
+    whole = clip(folder / "whole.mp4", uneven(60, 6400), options={"g": "17", "x264-params": "open-gop=1:bframes=3"})
+    ffmpeg("-ss", 1.0, "-i", whole, "-c", "copy", folder / "cut.mp4")
+    return Film(folder / "cut.mp4")
+
+
+@given(ends=st.tuples(st.integers(0, 200), st.integers(0, 200)))
+def test_any_range_of_a_film_with_hidden_packets(odd: Film, ends: tuple[int, int]) -> None:
+    low, high = sorted(end % (len(odd.index) + 1) for end in ends)
+    if low == high:
+        with pytest.raises(ValueError, match="range"):
+            next(read_frames(odd.path, odd.index, low, high))
+    else:
+        odd.read(low, high)
+
+
+def test_ranges_outside_the_film_are_refused(odd: Film) -> None:
+    for start, end in ((-1, 3), (0, len(odd.index) + 1), (5, 5)):
+        with pytest.raises(ValueError, match="range"):
+            next(read_frames(odd.path, odd.index, start, end))
+
+
+def test_leaving_early_closes_the_file(odd: Film) -> None:
+    frames = read_frames(odd.path, odd.index, 0, 20)
+    next(frames)
+    assert is_open(odd.path)
+    frames.close()
+    assert not is_open(odd.path)
+
+
+def outcome(path: Path, index: VideoIndex, start: int, end: int) -> tuple[dict[int, list[Plane]], str]:
+    """The frames that came out, and the code of the error that ended them."""
+    got: dict[int, list[Plane]] = {}
+    try:
+        for number, frame in read_frames(path, index, start, end):
+            got[number] = [plane.copy() for plane in planes(frame)]
+    except DubError as error:
+        return got, error.code
+    return got, ""
+
+
+LOSSES = {
+    "x264 closed.mp4": 0.0,
+    "x264 open.mp4": 0.0,
+    "x264 long.mp4": 0.0,
+    "x264 pyramid.mkv": 0.0,
+    "x264.ts": 0.0,
+    "x264 open.ts": 0.0,
+    "x265 closed.mp4": 0.0,
+    "x265.ts": 0.0,
+    "mpeg4.mp4": 0.4,
+    "mpeg4.avi": 0.4,
+    "vp9.webm": 0.0,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_lost_packet_is_an_error_and_never_another_picture(tmp_path: Path, name: str) -> None:
+    """Whatever comes out before the error, or from a range that does not need the lost picture, is right."""
+    film = make(tmp_path, name)
+    lost = 17
+    broken = damage(film.path, tmp_path / f"broken{film.path.suffix}", lost, keep=LOSSES[name])
+    at = int(np.argsort(film.index.dts, kind="stable")[lost])
+    codes = []
+    for start, end in ((0, COUNT), (at, at + 1), (at + 1, at + 4), (0, 5), (COUNT - 3, COUNT)):
+        got, code = outcome(broken, film.index, start, end)
+        for number, picture in got.items():
+            assert same(picture, film.frames[number]), f"frame {number} of [{start}, {end}) is another picture"
+        assert code == ("" if len(got) == end - start else "decode_error")
+        codes.append(code)
+    assert codes[0] == codes[1] == "decode_error"
+    assert codes[3] == ""
+
+
+@pytest.mark.parametrize("options", [{"g": "12"}, {"g": "12", "x264-params": "slices=4"}])
+def test_half_a_picture_is_an_error(tmp_path: Path, options: dict[str, str]) -> None:
+    """H.264 paints over what it cannot decode, with what was there before, and goes on."""
+    path = clip(tmp_path / "a.mp4", steady(24), picture=noise, options=options)
+    index, whole = index_video(str(path)), [picture for _, picture in shown(path)]
+    broken = damage(path, tmp_path / "b.mp4", 6, keep=0.7)
+    assert len(shown(broken)) == 24, "a plain decode does not notice"
+    got, code = outcome(broken, index, 0, 24)
+    assert code == "decode_error"
+    assert all(same(picture, whole[number]) for number, picture in got.items())
+    assert outcome(broken, index, 12, 24)[1] == ""
+
+
+def test_a_film_that_lost_its_end_after_it_was_indexed_is_an_error(tmp_path: Path) -> None:
+    film = make(tmp_path, "x264.ts")
+    data = film.path.read_bytes()
+    film.path.write_bytes(data[: len(data) // 2])
+    got, code = outcome(film.path, film.index, 0, COUNT)
+    assert code == "decode_error"
+    assert 5 < len(got) < COUNT
+    assert all(same(picture, film.frames[at]) for at, picture in got.items())
+    assert outcome(film.path, film.index, 0, 5)[1] == ""
+
+
+def test_another_film_under_the_same_name_is_an_error(tmp_path: Path) -> None:
+    film = make(tmp_path, "x264 closed.mp4")
+    clip(film.path, steady(COUNT, 7))
+    assert outcome(film.path, film.index, 10, 20) == ({}, "decode_error")
+
+
+def test_a_picture_that_changes_size_midway_is_refused(tmp_path: Path) -> None:
+    small = clip(tmp_path / "small.ts", steady(5, 90000, 3600), **TS)
+    large = clip(tmp_path / "large.ts", steady(5, 180000, 3600), size=(80, 64), **TS)
+    both = tmp_path / "both.ts"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    index = index_video(str(both))
+    got, code = outcome(both, index, 0, len(index))
+    assert (len(got), code) == (5, "unsupported")
+
+
+def supported(path: Path) -> str:
+    index = index_video(str(path))
+    try:
+        check_supported(path, index, first_frame(path, index))
+    except DubError as error:
+        return f"{error.code}: {error.message.partition(': ')[2]}"
+    return ""
+
+
+def test_what_would_come_out_wrong_is_refused_in_words(tmp_path: Path) -> None:
+    assert supported(clip(tmp_path / "plain.mp4", steady(3))) == ""
+    hdr = {"pix_fmt": "yuv420p10le", "codec": "libx265", "tags": {"color_trc": 16, "colorspace": 9}}
+    assert "HDR" in supported(clip(tmp_path / "hdr.mp4", steady(3), **hdr))
+    assert "interlaced" in supported(clip(tmp_path / "woven.mp4", steady(3), options={"flags": "+ildct+ilme"}))
+    ffmpeg("-display_rotation", 90, "-i", tmp_path / "plain.mp4", "-c", "copy", tmp_path / "turned.mp4")
+    assert "rotated by" in supported(tmp_path / "turned.mp4")
+    ffmpeg("-i", tmp_path / "plain.mp4", "-c:v", "png", "-pix_fmt", "rgb24", tmp_path / "rgb.mov")
+    assert supported(tmp_path / "rgb.mov") == "unsupported: pixel format rgb24 is not built yet"
