@@ -240,6 +240,8 @@ def ffmpeg(*arguments: object) -> None:
 
 def is_open(path: Path) -> bool:
     """Whether this process holds the file open (Linux)."""
+    if not path.exists():
+        return False
     held = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
     return any(fd.exists() and fd.samefile(path) for fd in held)
 

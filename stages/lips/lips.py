@@ -49,8 +49,8 @@ def speech_shift_s(name: str, settings: LipsSettings) -> float:
 def generator_key(name: str, settings: LipsSettings, weights: Weights) -> str:
     """What patches depend on besides crops, landmarks and speech."""
     if name == "wav2lip":
-        own = settings.wav2lip.model_dump(mode="json", exclude={"threads"})
-        return digest(STAGE_VERSION, name, own, weights.sha256(settings.wav2lip.weights))
+        # All of them: even the number of threads moves single values by one code.
+        return digest(STAGE_VERSION, name, settings.wav2lip, weights.sha256(settings.wav2lip.weights))
     return digest(STAGE_VERSION, name, settings.mouthwarp)
 
 

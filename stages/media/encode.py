@@ -85,6 +85,7 @@ class SegmentWriter:
         except BaseException:
             self._container.close()
             raise
+        self._time_base = time_base  # the stream's changes when the header is written
         self._muxed = 0
 
     def __enter__(self) -> Self:
@@ -104,7 +105,7 @@ class SegmentWriter:
         """Encode the next frame."""
         # The source's choice of I, P and B frames is not the encoder's.
         frame.pict_type = PictureType.NONE
-        frame.time_base = self._stream.time_base
+        frame.time_base = self._time_base
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
             self._muxed += 1
@@ -153,4 +154,4 @@ def _options(name: str, settings: EncodeSettings) -> dict[str, str]:
         threads = f"pools={settings.threads}:frame-threads={settings.threads}"
         params = f"crf={settings.crf}:no-open-gop=1:{threads}:log-level=error"
         return {"preset": settings.preset, "x265-params": params}
-    return {"level": "3", "slices": "4", "slicecrc": "1"}
+    return {"level": "3", "slicecrc": "1"}

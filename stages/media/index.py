@@ -150,16 +150,16 @@ def index_video(url: str, limits: MediaLimits | None = None) -> VideoIndex:
 def _packets(container: InputContainer, stream: VideoStream, path: Path, limits: MediaLimits) -> I64:
     """[n, 4] pts, dts, duration, keyframe of the packets that are shown, in coded order."""
     rows = array("q")  # four numbers a frame, not four objects
-    packets, flagged = 0, False
+    packets = flagged = 0
     for packet in container.demux(stream):
         if packet.size == 0 and packet.dts is None:
             continue  # the flush at the end
         packets += 1
-        # Of a transport stream joined from pieces the last packet of every piece is flagged, and whole: the next begins
-        # with a keyframe. Anywhere else something is lost.
-        if flagged and not packet.is_keyframe:
+        # Transport streams: something is missing behind the packet after a flagged one. Where two were joined, only
+        # the count of their packets jumps, and a keyframe follows.
+        flagged = packets if packet.is_corrupt else 0 if packet.is_keyframe else flagged
+        if flagged and packets - flagged == 2:
             raise DubError("decode_error", f"{path}: packets are lost near frame {packets}; copy it again")
-        flagged = packet.is_corrupt
         if packet.is_discard:
             continue
         if packet.pts is None:
@@ -185,8 +185,9 @@ def _from_first_keyframe(rows: I64) -> I64:
     """A recording begins anywhere: what it holds of its first group of pictures, nobody can decode or show."""
     if not rows[:, 3].any():
         return rows
-    rows = rows[rows[:, 3].argmax() :]
-    return rows[rows[:, 0] >= rows[0, 0]]
+    first = int(rows[:, 3].argmax())
+    shown = rows[first:, 0] >= rows[first, 0]
+    return np.asarray(rows[first:][shown], np.int64)
 
 
 def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer) -> VideoIndex:
