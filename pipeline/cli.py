@@ -1,6 +1,5 @@
 """The command `dubline`."""
 
-import os
 import signal
 import sys
 from contextlib import ExitStack
@@ -10,14 +9,15 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.config import Config, load_config
 from pipeline.demo import make_demo
-from pipeline.doctor import checks
+from pipeline.doctor import checks, usable_cores
 from pipeline.manifest import ManifestError
 from pipeline.overrides import ConfigError
 from pipeline.plan import plan_films
-from pipeline.pools import NEEDS, PreflightError, plan_pools
+from pipeline.pools import NEEDS, Node, PreflightError, plan_pools
 from pipeline.progress import Progress
 from pipeline.report import RunReport
 from pipeline.run import dub
@@ -32,9 +32,11 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(no_args_is_help=True, help="Model weights: what there is, fetch it, check it.")
 app.add_typer(weights_app, name="weights")
+_UsageError = typer.BadParameter.__bases__[0]  # of the click that typer brings along
 _LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
-_out = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _UsageError = typer.BadParameter.__bases__[0]  # of the click that typer brings along
+_LOG_COLUMNS)
+_err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 Manifest = Annotated[str, typer.Argument(help="JSONL, CSV or Parquet, a path or any fsspec URL.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file, such as configs/wav2lip.yaml.")]
@@ -94,7 +96,7 @@ def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = N
         _stop(error)
     table = Table("film", "frames", "length", "picture", "cells", "shards", "problem")
     for film in films:
-        table.add_row(*film.columns())
+        table.add_row(*(Text(column) for column in film.columns()))
     _out.print(table)
     good = [film for film in films if not film.problem]
     frames, shards = sum(film.frames for film in good), sum(film.shards for film in good)
@@ -132,8 +134,7 @@ def doctor(weights_dir: WeightsDir = None) -> None:
         _out.print(f"{'ok  ' if check.ok else 'MISS'} {check.name}: {check.detail}")
         if not check.ok and check.advice:
             _out.print(f"     -> {check.advice}")
-    cores = max(2, os.cpu_count() or 2)
-    pools = plan_pools(cores, 0, None, lips_on_gpu=False)
+    pools = plan_pools([Node(max(2, int(usable_cores())), 0)], None, lips_on_gpu=False)
     for stage in NEEDS:
         pool = pools[stage]
         _out.print(f"     workers of {stage}: {pool.min_size} to {pool.max_size}, {pool.cpus:g} CPUs each")
@@ -214,7 +215,7 @@ def _dub(
                 on_start=lambda films: shown.append(stack.enter_context(Progress(films, _out, config.run.progress_s))),
                 on_row=lambda row: shown[0].add(row),
             )
-    except (ManifestError, PreflightError, DubError) as error:
+    except (ManifestError, PreflightError, DubError, OSError) as error:  # OSError: no cluster there, no room to write
         _stop(error)
     except KeyboardInterrupt:
         _err.print("interrupted; run the same command again to go on")
@@ -226,7 +227,8 @@ def _print_report(report: RunReport) -> None:
     for film in report.all_films:
         where = film.message or film.output
         shards = f"{film.shards_made} of {film.shards}" if film.shards else "-"
-        table.add_row(film.id or f"line {film.line}", film.code, str(film.frames), str(film.painted), shards, where)
+        columns = (film.id or f"line {film.line}", film.code, str(film.frames), str(film.painted), shards, where)
+        table.add_row(*(Text(column) for column in columns))
     _out.print(table)
     for film in report.all_films:
         for note in film.notes:
@@ -236,5 +238,17 @@ def _print_report(report: RunReport) -> None:
 
 
 def _stop(error: Exception) -> NoReturn:
-    _err.print(f"dubline: {error}", markup=False)
+    _err.print(f"dubline: {error}")
     raise typer.Exit(1) from error
+
+
+def main() -> None:
+    """The command, with the exit status of design section 5: a usage error is 1, because 2 means a failed film."""
+    try:
+        status = app(prog_name="dubline", standalone_mode=False)
+    except typer.Abort:
+        status = 130
+    except _UsageError as error:
+        error.show()
+        status = 1
+    sys.exit(status)

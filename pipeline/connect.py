@@ -4,12 +4,15 @@ import logging
 import os
 import warnings
 
+from pipeline.doctor import usable_cores
+from pipeline.pools import Node
 
-def connect(address: str | None) -> tuple[float, float]:
-    """CPUs and GPUs of the cluster this process is now connected to.
+
+def connect(address: str | None) -> list[Node]:
+    """The machines of the cluster that this process is now connected to.
 
     `address`: of a running cluster, such as `auto`; None: $RAY_ADDRESS (a submitted job has it), else a cluster is
-    started here. A process that is connected stays so.
+    started here. A process that is connected stays so. Raises ConnectionError.
     """
     import ray
 
@@ -20,10 +23,10 @@ def connect(address: str | None) -> tuple[float, float]:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
             # Ray Data needs two CPUs to keep its own operators going; on one core they share it.
-            cores = max(2, os.cpu_count() or 2)
+            cores = max(2, int(usable_cores()))
             ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    resources = ray.cluster_resources()
-    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in alive]
 
 
 def _quieten() -> None:

@@ -42,6 +42,8 @@ def run_on_ray(films: Iterable[Row], config: Config, work: str, pools: Mapping[s
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.max_consecutive_actor_init_deaths = 3
+    # Its watch ends a whole night over one long mux; mux.timeout_s watches that.
+    context.execution_no_progress_timeout_s = -1
     told = {"config": config.model_dump_json(), "work": work}
     with ray.data.DataContext.current(context):
         rows = [row.to_dict() for row in films]
@@ -71,7 +73,9 @@ def run_on_ray(films: Iterable[Row], config: Config, work: str, pools: Mapping[s
             for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
                 yield from from_table(table)
         except ray.exceptions.RayError as error:
-            raise ClusterError(f"Ray gave up: {str(error).strip().splitlines()[-1]}") from error
+            raise ClusterError(
+                f"Ray gave up: {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
+            ) from error
 
 
 class ClusterError(Exception):
@@ -97,22 +101,26 @@ def run_task(columns: dict[str, Any], name: str, config: str, work: str) -> list
 
 def guarded(step: Callable[[Row], Iterator[Row]], row: Row) -> list[Row]:
     """The rows that go on for a row; whatever goes wrong becomes a row with a code, and passes the rest untouched."""
-    if row.failed:
+    if row.failed or (row.code and not row.ready):
         return [replace(row, payload=b"")]
     name = getattr(step, "name", "")
     try:
         return list(step(row))
     except DubError as error:
-        return [_failed(row, name, error.code, error.message)]
+        return _failed(row, name, error.code, error.message)
     except MemoryError:
-        return [_failed(row, name, "oom", f"{row.film}: not enough memory; lower split.shard_s or the workers")]
+        return _failed(row, name, "oom", f"{row.film}: not enough memory; lower split.shard_s or the workers")
     except Exception as error:
         where = "".join(traceback.format_exception(error)[-3:]).strip()
-        return [_failed(row, name, "internal", f"{row.film}: {type(error).__name__}: {error}\n{where}")]
+        return _failed(row, name, "internal", f"{row.film}: {type(error).__name__}: {error}\n{where}")
 
 
-def _failed(row: Row, stage: str, code: str, message: str) -> Row:
-    return replace(row, code=code, message=message, stage=stage, ready=False, payload=b"")
+def _failed(row: Row, stage: str, code: str, message: str) -> list[Row]:
+    if stage in (MakeCast.name, MuxFilm.name):
+        # The cell or shard that landed last is whole; what failed is its film.
+        whole = replace(row, code="ok", ready=False, payload=b"")
+        return [whole, Row("film", row.film, row.job, code=code, message=message, stage=stage)]
+    return [replace(row, code=code, message=message, stage=stage, ready=False, payload=b"")]
 
 
 def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:

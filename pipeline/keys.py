@@ -28,6 +28,7 @@ from stages.speech.tts import VERSION as TTS_VERSION
 from stages.weights import Weights
 
 _PLAN_VERSION = 1
+_INDEX_VERSION = 1
 
 
 def speech_key(film: Film, settings: SpeechSettings) -> str:
@@ -38,6 +39,11 @@ def speech_key(film: Film, settings: SpeechSettings) -> str:
     return digest(decoded, TTS_VERSION, film.text, film.language or settings.language, film.voice)
 
 
+def video_key(url: str) -> str:
+    """A source. Raises DubError `not_found`."""
+    return digest(_INDEX_VERSION, storage.identity(url))
+
+
 def faces_key(config: Config, weights: Weights) -> str:
     """Detections of any film."""
     return _faces_key(config.faces, weights, config.media.untagged_matrix)
@@ -46,8 +52,12 @@ def faces_key(config: Config, weights: Weights) -> str:
 def landmarks_key(config: Config, weights: Weights) -> str:
     """Raw landmarks, given the boxes they are looked for in."""
     settings = config.crops.landmarks
-    sha = weights.sha256(settings.weights_spec) if settings.weights_spec else ""
-    return digest(CROPS_VERSION, settings, sha, config.media.untagged_matrix, config.media.conversion)
+    if settings.weights_spec is None:
+        return digest(CROPS_VERSION, "template" if settings.provider == "template" else "five")
+    read = {"fan": {"provider", "device", "dtype"}, "onnx": {"provider", "margin", "input_px"}}[settings.provider]
+    own = settings.model_dump(include=read)
+    sha = weights.sha256(settings.weights_spec)
+    return digest(CROPS_VERSION, own, sha, config.media.untagged_matrix, config.media.conversion)
 
 
 def film_key(job: Job, config: Config, weights: Weights) -> str:
@@ -75,7 +85,9 @@ def _picture_key(config: Config, weights: Weights) -> str:
     media = config.media.model_dump(include={"untagged_matrix", "conversion"})
     composite = config.composite.model_dump(exclude={"threads"})
     crops = config.crops.model_dump(exclude={"landmarks"})
-    return digest(COMPOSITE_VERSION, media, composite, crops, landmarks_key(config, weights), config.encode)
+    landmarks = config.crops.landmarks
+    calm = [landmarks.stride, landmarks.smooth_s] if landmarks.weights_spec is not None else []
+    return digest(COMPOSITE_VERSION, media, composite, crops, landmarks_key(config, weights), calm, config.encode)
 
 
 class ShardKeys:
@@ -93,7 +105,6 @@ class ShardKeys:
         self._painted = digest(
             _picture_key(config, weights),
             generator_key(job.generator, config.lips, weights),
-            config.speech.mel_padding,
         )
         self._shift_s = speech_shift_s(job.generator, config.lips)
         landmarks = config.crops.landmarks
@@ -109,7 +120,9 @@ class ShardKeys:
         low = int(np.searchsorted(times, times[shard.start] - self._reach_s)) - self._stride
         high = int(np.searchsorted(times, times[shard.end - 1] + self._reach_s)) + 1 + self._stride
         near = self._cast.part(max(0, low), min(len(times), high))
-        seen = hashlib.sha256(near.boxes.tobytes() + near.points.tobytes() + near.painted.tobytes()).hexdigest()
+        ends = np.diff(near.runs) != 0  # smoothing stops where a run does
+        parts = (near.boxes, near.points, near.painted, ends)
+        seen = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
         frames = np.flatnonzero(self._cast.painted[shard.start : shard.end]) + shard.start
         heard = self._windows.heard_digest(times[frames] + self._shift_s)
         return digest(self._video, shard.start, shard.end, self._painted, seen, heard)

@@ -1,22 +1,29 @@
 """How many workers each stage gets, and whether the job can run here at all.
 
 Ray Data's own operators (repartition, reads) ask for one whole CPU each; pools that pin all of them leave the job
-waiting for 30 minutes without a word (reference ray.md 3.4). So one CPU is always kept free.
+waiting without a word (reference ray.md 3.4). Where Ray puts an actor is its own matter, so one CPU of every machine is
+kept free: then one is free wherever the actors land.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 NEEDS = {"faces": 1.0, "crops": 1.0, "lips": 2.0, "composite": 2.0}
 """CPUs one worker of a stage really uses, measured on 1080p: where there are enough, this is what it reserves."""
-FREE_CPUS = 1.0
-"""Kept for Ray Data's own operators and the short tasks (split, cast, mux)."""
 TASK_CPUS = 0.25
 """What a split, cast or mux task reserves."""
 
 
 class PreflightError(Exception):
     """The cluster cannot run the job; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of the cluster."""
+
+    cpus: float
+    gpus: float
 
 
 @dataclass(frozen=True)
@@ -31,36 +38,38 @@ class Pool:
     max_size: int
 
 
-def plan_pools(cpus: float, gpus: float, workers: int | None, lips_on_gpu: bool) -> Mapping[str, Pool]:
-    """Pool sizes for a cluster of `cpus` and `gpus`; `workers` fixes the CPU pools' size.
+def plan_pools(nodes: Sequence[Node], workers: int | None, lips_on_gpu: bool) -> Mapping[str, Pool]:
+    """Pool sizes for a cluster; `workers` fixes the CPU pools' size.
 
     On few CPUs the workers share them: each reserves a fraction. Raises PreflightError when even one worker a
-    stage and the CPU kept free do not fit, or a GPU is asked for and there is none.
+    stage and the CPUs kept free do not fit, or a GPU is asked for and there is none.
     """
+    gpus = sum(node.gpus for node in nodes)
     if lips_on_gpu and gpus < 1:
         raise PreflightError(
             "lips.wav2lip.device is cuda, but the cluster has no GPU: set it to cpu, or join a GPU machine to it"
         )
-    usable = cpus - FREE_CPUS
+    spare = [max(0.0, node.cpus - 1) for node in nodes]
+    usable, largest = sum(spare), max(spare, default=0.0)
     if usable < 1:
+        shapes = ", ".join(f"{node.cpus:g}" for node in nodes)
         raise PreflightError(
-            f"the cluster has {cpus:g} CPU(s); Ray Data needs 2 (one for its own operators): "
-            "add CPUs, or run with --executor inline"
+            f"the cluster's machines have {shapes} CPU(s); Ray Data needs one for its own operators beside the "
+            "workers': use a machine with 2 or more, or run with --executor inline"
         )
     at_least = workers or 1
-    share = min(1.0, usable / (at_least * sum(NEEDS.values())))
+    share = min(1.0, usable / (at_least * sum(NEEDS.values())), largest / max(NEEDS.values()))
     pools = {}
     for stage, need in NEEDS.items():
         # Floor to hundredths: the sum must stay below what is there.
         reserved = max(0.01, int(need * share * 100) / 100)
-        most = workers or max(1, int(usable // need))
-        pools[stage] = Pool(reserved, 0.0, at_least, most)
+        pools[stage] = Pool(reserved, 0.0, at_least, workers or max(1, int(usable // need)))
     if lips_on_gpu:
-        pools["lips"] = Pool(min(1.0, pools["lips"].cpus), 1.0, 1, max(1, int(gpus)))
-    reserved_in_all = sum(pool.cpus * pool.min_size for pool in pools.values())
-    if reserved_in_all > usable + 1e-6:
+        pools["lips"] = Pool(min(1.0, pools["lips"].cpus), 1.0, 1, int(gpus))
+    in_all = sum(pool.cpus * pool.min_size for pool in pools.values())
+    if in_all > usable + 1e-6:
         raise PreflightError(
-            f"{at_least} worker(s) a stage need {reserved_in_all:.1f} CPUs beside the one kept free, and the cluster "
-            f"has {cpus:g}: lower run.workers"
+            f"{at_least} worker(s) a stage need {in_all:.1f} CPUs, and the cluster has {usable:g} beside one kept free "
+            "on each machine: lower run.workers"
         )
     return pools

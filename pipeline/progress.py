@@ -61,7 +61,10 @@ class Progress:
             if row.film not in self._planned:
                 self._planned.add(row.film)
                 self._shards += row.count
-            if "frames" in row.facts:
+            if row.facts.get("kept"):
+                self._shards -= 1
+                self._known[row.film] = self._known.get(row.film, 0) - row.facts["frames"]
+            elif "frames" in row.facts:
                 self._shards_done += 1
                 self._frames_done += row.facts["frames"]
         if row.failed or (row.kind == "film" and row.code):

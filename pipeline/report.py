@@ -94,7 +94,7 @@ class RunReport:
             film.cells_detected += "cache_hit" in row.facts and not row.facts["cache_hit"]
         if row.kind == "shard" and (row.failed or "frames" in row.facts):
             self.shards_done += 1
-            film.shards_made += not row.failed
+            film.shards_made += not row.failed and not row.facts.get("kept", False)
             self._shards.write(json.dumps(_shard(row)) + "\n")
 
     def unfinished(self) -> list[str]:
@@ -142,5 +142,7 @@ def _shard(row: Row) -> dict[str, Any]:
         "code": row.code,
         "message": row.message,
         "stage": row.stage,
-        **row.facts,
+        "faces": row.facts.get("painted", 0),
+        "kept": row.facts.get("kept", False),
+        **{name: value for name, value in row.facts.items() if name != "painted"},
     }

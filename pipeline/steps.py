@@ -32,9 +32,11 @@ from stages.lips.lips import GENERATORS, build_generator, redraw
 from stages.lips.types import Generator
 from stages.media import storage
 from stages.media.decode import check_supported, first_frame, read_frames
-from stages.media.encode import check_encodable
+from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import VideoIndex, index_video
 from stages.mux.mux import Dub, mux_film
+from stages.mux.tracks import check_deliverable
+from stages.settings import digest
 from stages.speech.mel import MelWindows
 from stages.speech.samples import RATE, Samples
 from stages.speech.track import decode_dub
@@ -65,6 +67,20 @@ def longest_shard(generator: str) -> int:
 def film_cells(index: VideoIndex, config: Config) -> list[tuple[int, int]]:
     """A film's cells: fixed pieces of its own grid, the same for every language, generator and shard length."""
     return cut_ranges(len(index), index.keyframes, index.times, config.split.cell_s, max_frames=len(index))
+
+
+def begun_name(output: str) -> str:
+    """The film's file that says: from here on what is at `output` is ours."""
+    return f"begun-{digest(output)}.json"
+
+
+def done_name(output: str) -> str:
+    """The film's file that says: `output` is delivered, and what it is known by."""
+    return f"done-{digest(output)}.json"
+
+
+def _identity_of(url: str) -> str:
+    return storage.identity(url) if storage.exists(url) else ""
 
 
 class Step(ABC):
@@ -105,18 +121,19 @@ class Split(Step):
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
         film = job.film
-        video_key = storage.identity(film.video)
+        video_key = keys.video_key(film.video)
         index = self._index(film.video, video_key)
         video = storage.localize(film.video)
         check_supported(video, index, first_frame(video, index, self.config.media))
         check_encodable(video, index.picture, self.config.encode)
+        check_deliverable(film.output, encoder_for(index.picture.codec, self.config.encode), self.config.mux)
         job = self._hear(job.model_copy(update={"video_key": video_key}), index)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
-        done = read_json(self.work.film(job.film_key, "done.json"))
-        if done is not None and storage.exists(film.output):
+        done = read_json(self.work.film(job.film_key, done_name(film.output)))
+        if done is not None and done["identity"] == _identity_of(film.output):
             yield replace(row, job=job.model_dump_json(), code=done["code"]).with_facts(**done, kept=True)
             return
-        ours = self.config.run.overwrite or storage.exists(self.work.film(job.film_key, "output.json"))
+        ours = self.config.run.overwrite or storage.exists(self.work.film(job.film_key, begun_name(film.output)))
         if storage.exists(film.output) and not ours:
             raise DubError(
                 "bad_row",
@@ -126,7 +143,7 @@ class Split(Step):
         cells = film_cells(index, self.config) if film.box is None else []
         missing = self._missing(cells, video_key) if cells else []
         facts = {"frames": len(index), "cells": len(cells), "cells_kept": len(cells) - len(missing)}
-        yield replace(row, job=out.job).with_facts(**facts)
+        yield replace(row, job=out.job).with_facts(**facts, notes=self._heard(job))
         if not missing:
             yield replace(out, start=0, end=len(index), count=len(cells), ready=True)
         for start, end in missing:
@@ -134,9 +151,11 @@ class Split(Step):
 
     def _index(self, url: str, video_key: str) -> VideoIndex:
         kept = self.work.index(video_key)
-        if not storage.exists(kept):
+        try:
+            return _load_index(kept)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError):  # not there, or not one of ours
             storage.write_bytes(kept, index_video(url, self.config.media.limits).to_bytes())
-        return _load_index(kept)
+            return _load_index(kept)
 
     def _hear(self, job: Job, index: VideoIndex) -> Job:
         """Decode or speak the dub, unless it is there; check its length against the picture's."""
@@ -162,6 +181,15 @@ class Split(Step):
                 f"{film.id}: the dub is {longer_s:.2f} s longer than the picture; shorten it or set audio_longer: trim",
             )
         return job.model_copy(update={"speech_key": speech_key, "dub": sound, "dub_track": facts["track"]})
+
+    def _heard(self, job: Job) -> list[str]:
+        """What a reader of the report must know of the dub."""
+        facts = read_json(self.work.speech(job.speech_key, ".json")) or {}
+        told = {
+            "damaged": "damaged packets of the dub became silence",
+            "replaced": "samples of the dub were no numbers",
+        }
+        return [f"{facts[name]} {what}" for name, what in told.items() if facts.get(name)]
 
     def _missing(self, cells: list[tuple[int, int]], video_key: str) -> list[tuple[int, int]]:
         there = set(storage.names(self.work.cells(video_key)))
@@ -233,7 +261,12 @@ class MakeCast(Step):
     def _found(self, job: Job, index: VideoIndex) -> Iterator[CellFaces]:
         key = keys.faces_key(self.config, self.weights)
         for start, end in film_cells(index, self.config):
-            yield CellFaces.from_bytes(storage.read_bytes(self.work.cell(job.video_key, start, end, key)))
+            url = self.work.cell(job.video_key, start, end, key)
+            try:
+                yield CellFaces.from_bytes(storage.read_bytes(url))
+            except (ValueError, KeyError, TypeError) as error:
+                storage.remove(url)
+                raise DubError("internal", f"{url} was damaged and is removed; run the same command again") from error
 
     def _windows(self, job: Job) -> MelWindows:
         samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))
@@ -242,11 +275,14 @@ class MakeCast(Step):
     def _missing(self, row: Row, job: Job, named: list[tuple[Shard, str]]) -> Iterator[Row]:
         there = set(storage.names(self.work.segments(job.video_key)))
         base = Row(kind="shard", film=row.film, job=row.job, count=len(named))
-        missing = [(shard, key) for shard, key in named if f"{key}.json" not in there]
-        for shard, key in missing:
-            yield replace(base, start=shard.start, end=shard.end, key=key, facts={"painted": shard.painted})
+        missing = [key for _, key in named if f"{key}.json" not in there]
+        for shard, key in named:
+            own = replace(base, start=shard.start, end=shard.end, key=key, facts={"painted": shard.painted})
+            if f"{key}.json" in there:
+                own = replace(own.with_facts(frames=shard.end - shard.start, kept=True), code="ok")
+            yield own
         if not missing:
-            yield replace(base, key=named[0][1], end=named[0][0].end, ready=True, facts={"kept": True})
+            yield replace(base, key=named[0][1], ready=True)
 
 
 class CutCrops(Step):
@@ -262,6 +298,9 @@ class CutCrops(Step):
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
         if row.kind != "shard" or row.ready or not row.facts["painted"]:
             yield row
+            return
+        if storage.exists(self.work.marker(job.video_key, row.key)):
+            yield row  # another film of this run has the same shard, and made it
             return
         stage = Crops(self.config.crops, self.config.media, self.landmarker, GENERATORS[job.generator].crop_px)
         cache = LandmarkCache(self.work.landmarks(job.video_key), keys.landmarks_key(self.config, self.weights))
@@ -310,17 +349,22 @@ class PaintSegment(Step):
         if row.kind != "shard" or row.ready:
             yield replace(row, payload=b"")
             return
-        index = self.index(job)
-        video = storage.localize(job.film.video)
-        patches = FaceStack.from_bytes(row.payload) if row.payload else None
-        with storage.publishing(self.work.segment(job.video_key, row.key), ".mp4") as partial:
-            made = self.stage(video, index, row.start, row.end, patches, partial)
-        marker = {"frames": made.frames, "painted": made.painted, "start": row.start, "end": row.end}
-        write_json(self.work.marker(job.video_key, row.key), marker)
+        marker = read_json(self.work.marker(job.video_key, row.key))
+        if marker is None:
+            marker = self._make(row, job)
         plan = read_json(self.work.film(job.film_key, "plan.json"))
         there = set(storage.names(self.work.segments(job.video_key)))
         landed = plan is not None and all(f"{shard['key']}.json" in there for shard in plan["shards"])
-        yield replace(row.with_facts(frames=made.frames), payload=b"", ready=landed, code="ok")
+        yield replace(row.with_facts(frames=marker["frames"]), payload=b"", ready=landed, code="ok")
+
+    def _make(self, row: Row, job: Job) -> dict[str, int]:
+        video = storage.localize(job.film.video)
+        patches = FaceStack.from_bytes(row.payload) if row.payload else None
+        with storage.publishing(self.work.segment(job.video_key, row.key), ".mp4") as partial:
+            made = self.stage(video, self.index(job), row.start, row.end, patches, partial)
+        marker = {"frames": made.frames, "painted": made.painted, "start": row.start, "end": row.end}
+        write_json(self.work.marker(job.video_key, row.key), marker)
+        return marker
 
 
 class MuxFilm(Step):
@@ -339,13 +383,14 @@ class MuxFilm(Step):
             raise DubError("internal", f"{job.film.id}: its plan is gone from the work folder")
         film = job.film
         segments = [storage.localize(self.work.segment(job.video_key, shard["key"])) for shard in plan["shards"]]
-        # From here on a file at the output is ours, even if the driver dies before done.json is there.
-        write_json(self.work.film(job.film_key, "output.json"), {"output": film.output})
+        # From here on a file at the output is ours, even if the driver dies before the film is marked as done.
+        write_json(self.work.film(job.film_key, begun_name(film.output)), {"output": film.output})
         dub = Dub(storage.localize(job.dub), job.dub_track, film.language, film.audio_longer == "trim")
         made = mux_film(segments, self.index(job), storage.localize(film.video), dub, film.output, self.config.mux)
         done = {
             "code": "ok" if plan["painted"] else "no_face",
             "output": film.output,
+            "identity": storage.identity(film.output),
             "bytes": made.size,
             "notes": made.notes,
             "frames": plan["frames"],
@@ -353,5 +398,5 @@ class MuxFilm(Step):
             "shots": plan["shots"],
             "shards": len(plan["shards"]),
         }
-        write_json(self.work.film(job.film_key, "done.json"), done)
+        write_json(self.work.film(job.film_key, done_name(film.output)), done)
         yield Row(kind="film", film=row.film, job=row.job, code=str(done["code"]), facts=done)

@@ -71,7 +71,7 @@ def number_of(luma: Plane) -> int:
 
 @dataclass(frozen=True)
 class Sound:
-    """An audio track: a tone whose loudness rises over its length, so that a shift or a cut shows."""
+    """An audio track: a tone that rises and gets louder over its length, so that a shift or a cut shows."""
 
     seconds: float
     starts_s: float = 0.0
@@ -86,7 +86,8 @@ class Sound:
     def samples(self) -> F32:
         """float32 [n] in -1..1."""
         t = np.arange(round(self.seconds * self.rate)) / self.rate
-        return (np.sin(2 * np.pi * self.hertz * t) * (0.2 + 0.6 * t / max(self.seconds, 1e-9))).astype(np.float32)
+        rise = t / max(self.seconds, 1e-9)
+        return (np.sin(2 * np.pi * self.hertz * t * (1 + 3 * rise)) * (0.2 + 0.6 * rise)).astype(np.float32)
 
 
 def steady(count: int, start: int = 0, step: int = STEP) -> list[int]:
@@ -184,11 +185,20 @@ def _sound_packets(track: AudioStream, sound: Sound) -> list[Packet]:
     return packets + track.encode(None)
 
 
-def wav(path: Path, sound: Sound) -> Path:
-    """A dub as studios hand it over."""
+def lag_s(one: F32, other: F32, rate: int) -> float:
+    """By how much `other` is later than `one`, both float32 [n] at `rate`: where they are most alike."""
+    size = len(one) + len(other)
+    alike = np.fft.irfft(np.fft.rfft(other, size) * np.conj(np.fft.rfft(one, size)), size)
+    shift = int(np.argmax(alike))
+    return (shift if shift < len(other) else shift - size) / rate
+
+
+def audio(path: Path, sound: Sound) -> Path:
+    """A file with one sound in it, as studios hand over dubs. WAV wants codec pcm_s16le."""
     with av.open(str(path), "w") as out:
-        track = _add_sound(out, Sound(**{**vars(sound), "codec": "pcm_s16le"}))
-        out.mux(_sound_packets(track, sound))
+        track = _add_sound(out, sound)
+        for packet in _sound_packets(track, sound):
+            out.mux(packet)
     return path
 
 

@@ -201,7 +201,7 @@ def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer)
     if len(gaps) and gaps.min() <= 0:
         raise DubError("unsupported", f"{path}: two frames share one timestamp; remux it first")
     # Containers without frame durations, and those that round them, still give the gaps exactly.
-    last = _last_duration(table[-1], gaps, int(table[:, 2].max()), stream, time_base)
+    last = _last_duration(rows, coded, stream, time_base)
     return VideoIndex(
         pts=pts.copy(),
         dts=table[:, 1].copy(),
@@ -215,27 +215,23 @@ def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer)
     )
 
 
-def _last_duration(row: I64, gaps: I64, longest: int, stream: VideoStream, time_base: Fraction) -> int:
+def _last_duration(rows: I64, coded: I64, stream: VideoStream, time_base: Fraction) -> int:
     """How long the last frame stays, in `time_base` units, where anything says so; else the usual distance.
 
-    A packet's duration is the distance to the next packet's dts: with B-frames the packet of the last picture shown
-    is seldom the last one, and a closing slide of 5 s would be lost. The length of the whole track has it.
-    `longest`: duration of the longest packet.
+    A packet's duration is the distance to the next packet's dts. With B-frames the last packet is seldom the last
+    picture's, but its duration is what reaches to the film's end: without it a closing slide of 5 s would be lost.
     """
-    usual = int(np.median(gaps)) if len(gaps) else 0
-    own = int(row[2]) or usual or max(1, round(1 / (stream.average_rate or 25) / time_base))
-    if stream.duration is not None and stream.start_time is not None:
-        stated = stream.start_time + stream.duration - int(row[0])
-        # Edit lists are kept in milliseconds: no news within that. A length that no packet has is of a film whose
-        # other part is missing.
-        new = abs(stated - own) > 1.5e-3 / time_base
-        return stated if new and 0 < stated <= longest else own
+    shown, last = rows[coded[-1]], rows[-1]
+    to_end = int(last[0] + last[2] - shown[0])
+    usual = int(np.median(np.diff(rows[coded, 0]))) if len(rows) > 1 else 0
+    own = to_end if to_end > 0 and last[2] else int(shown[2]) or usual
+    own = own or max(1, round(1 / (stream.average_rate or 25) / time_base))
     tag = _CLOCK.fullmatch(stream.metadata.get("DURATION", ""))  # Matroska's statistics
     if tag is None:
         return own
     hours, minutes, seconds = (Fraction(part) for part in tag.groups())
     # Some writers count it from the first frame: it can only add.
-    return max(own, round((hours * 3600 + minutes * 60 + seconds) / time_base) - int(row[0]))
+    return max(own, round((hours * 3600 + minutes * 60 + seconds) / time_base) - int(shown[0]))
 
 
 def _picture(path: Path, stream: VideoStream, container: str) -> Picture:

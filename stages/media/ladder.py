@@ -18,6 +18,6 @@ def dts_ladder(coded_pts: I64) -> I64:
     ordered = np.sort(coded_pts)
     # Frame at coded place k has rank r in display order; it needs dts[k] = ordered[k - delay] <= ordered[r].
     delay = int(np.max(np.arange(len(coded_pts)) - np.searchsorted(ordered, coded_pts), initial=0))
-    gap = int(np.diff(ordered).min()) if delay else 1
+    gap = int(np.diff(ordered).min()) if delay else 0
     lead = ordered[:1] - gap * np.arange(delay, 0, -1)
     return np.concatenate([lead, ordered[: len(ordered) - delay]]).astype(np.int64)

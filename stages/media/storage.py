@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import tempfile
 import time
 import uuid
@@ -52,6 +53,16 @@ def read_bytes(url: str) -> bytes:
         return local_path(url).read_bytes()
     fs, path = fsspec.core.url_to_fs(url)
     return bytes(fs.cat_file(path))
+
+
+def remove(url: str) -> None:
+    """Delete a file, if it is there."""
+    if is_local(url):
+        local_path(url).unlink(missing_ok=True)
+        return
+    fs, path = fsspec.core.url_to_fs(url)
+    if fs.exists(path):
+        fs.rm_file(path)
 
 
 def names(folder: str) -> list[str]:
@@ -130,9 +141,10 @@ def identity(url: str) -> str:
 def _size_and_stamp(url: str) -> tuple[int, str]:
     if is_local(url):
         path = local_path(url)
-        if path.is_dir():
-            raise DubError("not_found", f"{url}: is a folder, not a file")
         facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):  # reading a pipe or a device might never end
+            kind = "a folder" if path.is_dir() else "a pipe or a device"
+            raise DubError("not_found", f"{url}: is {kind}, not a file")
         return facts.st_size, str(facts.st_mtime_ns)
     fs, path = fsspec.core.url_to_fs(url)
     fs.invalidate_cache()
@@ -159,8 +171,7 @@ def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None
         if not path.is_file():
             raise DubError("not_found", f"{path}: {'is not a file' if path.exists() else 'there is no such file'}")
         return path
-    folder = cache or Path(tempfile.gettempdir()) / "dubline-cache"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = cache or _own_cache()
     known = identity(url)
     suffix = Path(url.split("?", 1)[0]).suffix[:10]
     target = folder / f"{hashlib.sha256((url + known).encode()).hexdigest()[:24]}{suffix}"
@@ -175,6 +186,17 @@ def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None
             _make_room(folder, limit)
         os.utime(target)  # in use: the last to go
     return target
+
+
+def _own_cache() -> Path:
+    """This user's copies: nobody else may put a file there under a name that can be guessed."""
+    folder = Path(tempfile.gettempdir()) / f"dubline-cache-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.lstat().st_uid != os.getuid() or folder.lstat().st_mode & 0o077 or folder.is_symlink():
+        raise DubError(
+            "internal", f"{folder} belongs to somebody else: remove it, or set TMPDIR to a folder of your own"
+        )
+    return folder
 
 
 def _make_room(folder: Path, limit: int) -> None:

@@ -41,6 +41,8 @@ def join_segments(segments: Sequence[Path], index: VideoIndex, target: Path) -> 
         with open_media(segments[0]) as first:
             stream = output.add_stream_from_template(video_stream(first, segments[0]))
         stream.time_base = clock
+        if index.picture.sar[0]:  # a template does not bring what only the container says (ffv1)
+            stream.codec_context.sample_aspect_ratio = Fraction(*index.picture.sar)
         for path in segments:
             for packet in _packets(path):
                 packet.dts, packet.duration = next(times)

@@ -18,7 +18,7 @@ from stages.media.open import FORMATS, PROTOCOLS, open_media
 from stages.mux.join import join_segments
 from stages.mux.language import iso639_2
 from stages.mux.settings import MuxSettings
-from stages.mux.tracks import TRUSTED, Carried, carry, check_deliverable
+from stages.mux.tracks import TRUSTED, Carried, carry, check_deliverable, missing_languages
 
 STAGE_VERSION = 2
 _SAFE = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
@@ -65,26 +65,27 @@ def mux_film(
         check_deliverable(output, _codec(segments[0]), settings)
         join_segments(segments, index, picture)
         carried = carry(video, suffix, settings)
-        language, notes = _language(dub.language)
-        notes += carried.notes
+        notes = [*_name_language(dub.language, carried, suffix), *carried.notes]
         if index.zero_s:
             notes.append(f"the source's clock begins at {index.zero_s:.3f} s, and so does the film's")
         with storage.publishing(output, suffix) as partial:
-            _run(_command(picture, video, index, dub, language, carried, partial, settings), settings)
+            _run(_command(picture, video, index, dub, carried, partial, settings), settings)
             picture.unlink()
             notes += _check(partial, index, suffix)
+            notes += missing_languages(partial, carried.languages)
             size = partial.stat().st_size
     return Delivery(size, notes)
 
 
-def _language(tag: str | None) -> tuple[str | None, list[str]]:
-    """The code that the dub's track gets, and a note where it says less than the tag."""
+def _name_language(tag: str | None, carried: Carried, suffix: str) -> list[str]:
+    """Enter the dub's language, and a note where the letters say less than the tag."""
     if tag is None:
-        return None, []
-    code = iso639_2(tag)
+        return []
+    code = iso639_2(tag, suffix)
     if code is None:
-        return None, [f"language {tag!r} has no ISO 639 code: the dub's track is without a language"]
-    return code, [f"language {tag!r} is stored as {code!r}"] if "-" in tag else []
+        return [f"language {tag!r} has no ISO 639 code: the dub's track is without a language"]
+    carried.languages["a:0"] = code
+    return [f"language {tag!r} is stored as {code!r}"] if "-" in tag else []
 
 
 def _command(
@@ -92,7 +93,6 @@ def _command(
     video: Path,
     index: VideoIndex,
     dub: Dub,
-    language: str | None,
     carried: Carried,
     target: Path,
     settings: MuxSettings,
@@ -111,6 +111,7 @@ def _command(
     ]
     options: dict[str, str] = {
         "c": "copy",
+        "bsf:v:0": _durations(index),
         "c:a:0": settings.audio_codec,
         # Holes in a dub are silence, as its mouths have it; nothing is stretched.
         "filter:a:0": "aresample=async=1",
@@ -123,11 +124,9 @@ def _command(
     }
     if settings.audio_codec in {"aac", "libopus"}:
         options["b:a:0"] = f"{settings.audio_bitrate_kbps}k"
-    if language:
-        options["metadata:s:a:0"] = f"language={language}"
-    shown_in = iso639_2(index.picture.language) if index.picture.language else None
-    if shown_in:
-        options["metadata:s:v:0"] = f"language={shown_in}"
+    for place, language in {**carried.languages, "v:0": iso639_2(index.picture.language or "und")}.items():
+        if language not in (None, "und"):
+            options[f"metadata:s:{place}"] = f"language={language}"
     if target.suffix in {".mp4", ".mov"}:
         options["movflags"] = "+faststart"
         if _codec(picture) == "hevc":
@@ -136,6 +135,16 @@ def _command(
     # Without copyts ffmpeg moves every input to 0 by itself, and picture and sound apart (media.md 7.3).
     command = command.global_args("-copyts", "-nostdin", "-y", "-hide_banner", "-loglevel", "error")
     return [imageio_ffmpeg.get_ffmpeg_exe(), *command.get_args()]
+
+
+def _durations(index: VideoIndex) -> str:
+    """A bitstream filter that lets no picture stay past the film's end.
+
+    Read from an MP4, a packet's duration is the distance to the next one in decode order: the last picture's may be
+    several frames. pts and dts are named because setts sets what is not named to the dts.
+    """
+    end = index.end_pts * index.time_base.numerator
+    return f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{end}-PTS)"
 
 
 def _run(arguments: list[str], settings: MuxSettings) -> None:

@@ -1,5 +1,6 @@
 """Which of a film's other tracks its delivery carries, and a note for each that it does not."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -9,16 +10,20 @@ from av.stream import Stream
 from stages.errors import DubError
 from stages.media.open import open_media, video_stream
 from stages.media.settings import MediaLimits
+from stages.mux.language import iso639_2
 from stages.mux.settings import MuxSettings
 
 TRUSTED: Final = MediaLimits(max_pixels=2**31 - 1, max_frames=10**12)
 """Limits for our own files, and for sources whose own limits let them through earlier."""
 
-# What FFmpeg 9's muxers take by stream copy, tried one by one; Matroska takes everything but `mov_text`.
+# What FFmpeg 9's muxers take by stream copy, tried one by one. Matroska takes every sound it has a name for.
 _PCM_IN_MP4 = {f"pcm_{kind}{end}" for kind in ("s16", "s24", "s32", "f32", "f64") for end in ("le", "be")}
 _MOV_AUDIO = {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "vorbis", "dts"}
 _MP4_AUDIO = {*_MOV_AUDIO, *_PCM_IN_MP4, "flac", "opus"}
-_TEXT = {"subrip", "ass", "webvtt", "text", "mov_text"}
+_TEXT = {"subrip", "ass", "webvtt", "text"}
+_MKV_SUBTITLES = {*_TEXT, "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"}
+_LETTERS = {"audio": "a", "subtitle": "s", "attachment": "t"}  # ffmpeg's
+_UNKNOWN = "unknown"
 _ENCODED_AS = {"libopus": "opus"}
 
 
@@ -30,6 +35,8 @@ class Carried:
     """ffmpeg's specifiers of the source's tracks, in the order of the delivery."""
     options: dict[str, str] = field(default_factory=dict)
     """ffmpeg's output options for them."""
+    languages: dict[str, str] = field(default_factory=dict)
+    """Letters for the tracks of the delivery, by ffmpeg's specifier there; the dub is `a:0`."""
     notes: list[str] = field(default_factory=list)
     """What is left out or changed, and why."""
 
@@ -55,55 +62,71 @@ def carry(video: Path, suffix: str, settings: MuxSettings) -> Carried:
     with open_media(video, TRUSTED) as container:
         film = video_stream(container, video)
         has_chapters = bool(container.chapters())
-        numbers = {"audio": 0, "subtitle": 0, "attachment": 0}
-        subtitles = 0
+        numbers: Counter[str] = Counter()
+        places = Counter({"audio": 1})
         for stream in container.streams:
             if stream is film:
                 continue
-            number = numbers.get(stream.type, 0)
-            numbers[stream.type] = number + 1
-            codec = _codec(stream)
-            what = f"{stream.type} track {number} ({codec})"
-            if stream.type == "audio":
-                if settings.keep_original_audio:
-                    _take(out, f"a:{number}", _carries_audio(suffix, codec), what, suffix)
-            elif stream.type == "subtitle":
-                encoder = _subtitle_encoder(suffix, codec)
-                _take(out, f"s:{number}", encoder is not None, what, suffix)
-                if encoder is not None:
-                    out.options[f"c:s:{subtitles}"] = encoder
-                    subtitles += 1
-                    if codec == "ass" and encoder != "copy":
-                        out.notes.append(f"{what}: its styles are lost in {suffix}")
-            elif stream.type == "attachment":
-                _take(out, f"t:{number}", suffix == ".mkv", what, suffix)
-            elif stream.type != "data" or not has_chapters:
-                # MP4 shows its chapters as a data track besides; they are copied as chapters (media.md 7.3).
-                out.notes.append(f"{what} left out: not built yet")
+            kind, codec = stream.type, _codec(stream)
+            what = f"{kind} track {numbers[kind]} ({codec})"
+            letter = _LETTERS.get(kind, "d")
+            source, place = f"{letter}:{numbers[kind]}", f"{letter}:{places[kind]}"
+            numbers[kind] += 1
+            if kind == "audio" and not settings.keep_original_audio:
+                continue
+            if kind == "data" and has_chapters:
+                continue  # MP4 shows its chapters as a data track besides; they are copied as chapters (media.md 7.3)
+            encoder = _encoder(kind, codec, suffix)
+            if encoder is None:
+                out.notes.append(f"{what} left out: {suffix} cannot carry it")
+                continue
+            if kind == "subtitle" and codec == "ass" and encoder != "copy":
+                out.notes.append(f"{what}: its styles are lost in {suffix}")
+            out.maps.append(source)
+            out.options[f"c:{place}"] = encoder
+            places[kind] += 1
+            language = iso639_2(getattr(stream, "language", None) or "und", suffix)
+            if language not in (None, "und"):
+                out.languages[place] = language
     return out
 
 
-def _take(out: Carried, specifier: str, carried: bool, what: str, suffix: str) -> None:
-    if carried:
-        out.maps.append(specifier)
-    else:
-        out.notes.append(f"{what} left out: {suffix} cannot carry it")
+def missing_languages(path: Path, wanted: dict[str, str]) -> list[str]:
+    """A note for every track of a finished file that is without its language."""
+    notes = []
+    with open_media(path, TRUSTED) as container:
+        for place, language in wanted.items():
+            letter, number = place.split(":")
+            kind = next(kind for kind in _LETTERS if _LETTERS[kind] == letter)
+            track = [stream for stream in container.streams if stream.type == kind][int(number)]
+            if iso639_2(getattr(track, "language", None) or "und") != iso639_2(language):
+                notes.append(f"{kind} track {number} is without its language: {path.suffix} has none called {language}")
+    return notes
+
+
+def _encoder(kind: str, codec: str, suffix: str) -> str | None:
+    """What ffmpeg makes a track with: `copy` nearly always; None where the container has no room for it."""
+    if kind == "audio":
+        return "copy" if _carries_audio(suffix, codec) else None
+    if kind == "subtitle":
+        return _subtitle_encoder(suffix, codec)
+    return "copy" if kind == "attachment" and suffix == ".mkv" else None
 
 
 def _carries_audio(suffix: str, codec: str) -> bool:
+    if suffix == ".mkv":
+        return codec != _UNKNOWN
     if suffix == ".mov":
         return codec in _MOV_AUDIO or codec.startswith("pcm_")
-    return codec in _MP4_AUDIO or suffix == ".mkv"
+    return codec in _MP4_AUDIO
 
 
 def _subtitle_encoder(suffix: str, codec: str) -> str | None:
     """`copy`, or the encoder of the container's own text format; None where there is no way."""
     if suffix == ".mkv":
-        return "srt" if codec == "mov_text" else "copy"
-    if codec == "mov_text":
-        return "copy"
-    return "mov_text" if codec in _TEXT else None
+        return "srt" if codec == "mov_text" else "copy" if codec in _MKV_SUBTITLES else None
+    return "copy" if codec == "mov_text" else "mov_text" if codec in _TEXT else None
 
 
 def _codec(stream: Stream) -> str:
-    return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
+    return stream.codec_context.codec.canonical_name if stream.codec_context else _UNKNOWN

@@ -171,9 +171,7 @@ def _block(samples: Samples, number: int, padding: Padding) -> F32:
         _reflect_ends(samples, sound, start)
     if not np.isfinite(sound).all():
         raise ValueError("the dub holds samples that are not finite numbers")
-    spectrum = librosa.stft(
-        sound, n_fft=_N_FFT, hop_length=_HOP, win_length=_N_FFT, window="hann", center=False
-    )
+    spectrum = librosa.stft(sound, n_fft=_N_FFT, hop_length=_HOP, win_length=_N_FFT, window="hann", center=False)
     level_db = 20 * np.log10(np.maximum(_FLOOR, _in_bands(np.abs(spectrum)))) - _REF_DB
     mel: F32 = np.clip(8 * ((level_db - _MIN_DB) / -_MIN_DB) - 4, SILENCE, -SILENCE).astype(np.float32)
     return mel

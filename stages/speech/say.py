@@ -90,9 +90,7 @@ class Speaker:
             callback = _Callback(write)
             self._lib.espeak_SetSynthCallback(callback)
             data = text.encode() + b"\0"
-            status = self._lib.espeak_Synth(
-                data, ctypes.c_size_t(len(data)), 0, _BY_CHARACTER, 0, _UTF8, None, None
-            )
+            status = self._lib.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, _BY_CHARACTER, 0, _UTF8, None, None)
             self._lib.espeak_Synchronize()
         if failure:
             raise failure[0]
@@ -105,9 +103,7 @@ class Speaker:
         found: list[Voice] = []
         while array[len(found)]:
             listed = array[len(found)].contents
-            found.append(
-                Voice(listed.name.decode(), listed.identifier.decode(), _languages(listed.languages))
-            )
+            found.append(Voice(listed.name.decode(), listed.identifier.decode(), _languages(listed.languages)))
         return found
 
 

@@ -96,9 +96,7 @@ def _say(text: bytes, arguments: list[str], timeout_s: float) -> dict[str, Any]:
             env={**os.environ, "PYTHONPATH": paths},
         )
     except subprocess.TimeoutExpired as error:
-        raise DubError(
-            "timeout", f"speaking the text took more than {timeout_s:g} s (speech.tts_timeout_s)"
-        ) from error
+        raise DubError("timeout", f"speaking the text took more than {timeout_s:g} s (speech.tts_timeout_s)") from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise DubError(

@@ -4,36 +4,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pools import FREE_CPUS, PreflightError, plan_pools
+from pipeline.pools import Node, PreflightError, plan_pools
+
+NODES = st.lists(st.builds(Node, cpus=st.floats(0, 256), gpus=st.just(0.0)), min_size=1, max_size=20)
 
 
-@given(cpus=st.floats(2, 4096), workers=st.none() | st.integers(1, 64))
-def test_one_cpu_is_always_kept_free(cpus: float, workers: int | None) -> None:
-    if workers is not None and 0.04 * workers > cpus - FREE_CPUS + 1e-6:  # four stages at the smallest share, 0.01
-        with pytest.raises(PreflightError, match=r"run\.workers"):
-            plan_pools(cpus, 0, workers, lips_on_gpu=False)
+@given(nodes=NODES, workers=st.none() | st.integers(1, 64))
+def test_wherever_the_actors_land_one_machine_has_a_cpu_free(nodes: list[Node], workers: int | None) -> None:
+    usable = sum(max(0.0, node.cpus - 1) for node in nodes)
+    if usable < 1 or (workers is not None and 0.04 * workers > usable + 1e-6):
+        with pytest.raises(PreflightError):
+            plan_pools(nodes, workers, lips_on_gpu=False)
         return
-    pools = plan_pools(cpus, 0, workers, lips_on_gpu=False)
-    assert sum(pool.cpus * pool.min_size for pool in pools.values()) <= cpus - FREE_CPUS + 1e-6
+    pools = plan_pools(nodes, workers, lips_on_gpu=False)
+    # To leave less than one CPU on every machine, the actors would have to reserve more than this.
+    assert sum(pool.cpus * pool.min_size for pool in pools.values()) <= usable + 1e-6
     for pool in pools.values():
-        assert pool.cpus > 0
+        assert 0 < pool.cpus <= max(node.cpus for node in nodes)
         assert 1 <= pool.min_size <= pool.max_size
         if workers is not None:
             assert pool.min_size == pool.max_size == workers
 
 
-def test_one_cpu_is_refused_with_a_way_out() -> None:
+@pytest.mark.parametrize("nodes", [[Node(1, 0)], [Node(1, 0)] * 8, []])
+def test_machines_of_one_cpu_are_refused_with_a_way_out(nodes: list[Node]) -> None:
     with pytest.raises(PreflightError, match="--executor inline"):
-        plan_pools(1, 0, None, lips_on_gpu=False)
+        plan_pools(nodes, None, lips_on_gpu=False)
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(PreflightError, match="no GPU"):
-        plan_pools(16, 0, None, lips_on_gpu=True)
+        plan_pools([Node(16, 0)], None, lips_on_gpu=True)
 
 
 def test_lips_take_the_gpus() -> None:
-    pools = plan_pools(64, 4, None, lips_on_gpu=True)
+    pools = plan_pools([Node(32, 4), Node(32, 0)], None, lips_on_gpu=True)
     assert pools["lips"].gpus == 1
     assert pools["lips"].max_size == 4
     assert pools["composite"].gpus == 0

@@ -73,9 +73,7 @@ class TorchBackend:
                 if self._device != "cpu":
                     # One algorithm per shape, the same in every run; and float32 that is float32, not TF32.
                     stack.enter_context(
-                        torch.backends.cudnn.flags(
-                            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-                        )
+                        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
                     )
                 yield
         finally:

@@ -49,9 +49,7 @@ def load(path: Path) -> dict[str, Tensor]:
         by_order = any(name.endswith("/constants.pkl") for name in members)  # wav2lip.md 1.2
         found: Any = _script(path, members) if by_order else _pickled(path, mmap=True)
     elif start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
-        raise _refusal(
-            path, "this is a web page saved under the weights' name: the download link did not give a file"
-        )
+        raise _refusal(path, "this is a web page saved under the weights' name: the download link did not give a file")
     elif start.startswith(b"version https://git-lfs"):
         raise _refusal(path, "this is a Git LFS pointer, not the file it stands for")
     elif head[8:9] == b"{":  # eight bytes of header length, then JSON
@@ -99,9 +97,7 @@ def _pickled(path: Path, *, mmap: bool) -> object:
         if foreign is None:
             raise _refusal(path, "the file is cut short or damaged") from error
         name = foreign[1] or foreign[2]
-        what = (
-            f"it holds more than weights ({name}); loading that could run foreign code, so it was not loaded"
-        )
+        what = f"it holds more than weights ({name}); loading that could run foreign code, so it was not loaded"
         raise _refusal(path, what) from None
     except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _refusal(path, f"the file is cut short or damaged ({_line(error)})") from error
@@ -109,18 +105,19 @@ def _pickled(path: Path, *, mmap: bool) -> object:
 
 def _script(path: Path, members: list[str]) -> object:
     """The state dict of a TorchScript archive. Its code is not called, and must not ask to be called by loading."""
+    # torch finds members whatever their case, and the first of two with one name; zipfile would read the last.
+    if len({name.lower() for name in members}) < len(members):
+        raise _refusal(path, "it holds two members of one name")
     with zipfile.ZipFile(path) as archive:
         for name in members:
-            if "/code/" in name and name.endswith(".py"):
+            if name.lower().endswith(".py"):
                 if archive.getinfo(name).file_size > _MAX_SCRIPT_BYTES:
                     raise _refusal(path, f"its script {name} is too large to be a generator's")
                 if b"__setstate__" in archive.read(name):  # the one method that loading runs
                     raise _refusal(path, "it is a script that runs when loaded, so it was not loaded")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # torch wants torch.export; the files are what they are
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch wants torch.export; the files are what they are
             script: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise _refusal(path, f"the script archive cannot be read ({_line(error)})") from error

@@ -75,9 +75,7 @@ class Wav2LipGenerator:
         _log.info("wav2lip on %s (%s), %s, %s, batch %d", self.device, name, mode, dtype, self.batch_size)
 
     @classmethod
-    def from_settings(
-        cls, settings: Wav2LipSettings, weights: str | Path | None = None
-    ) -> "Wav2LipGenerator":
+    def from_settings(cls, settings: Wav2LipSettings, weights: str | Path | None = None) -> "Wav2LipGenerator":
         """The generator of `settings`, with the local file `weights` where the caller has resolved it already."""
         return cls(
             weights or settings.weights,
@@ -126,9 +124,7 @@ class Wav2LipGenerator:
                 )
             result: U8 = self._download(redrawn)
         if self.batch_size < self._wanted_batch:
-            self.notes.append(
-                f"wav2lip batch {self.batch_size} instead of {self._wanted_batch}: out of memory"
-            )
+            self.notes.append(f"wav2lip batch {self.batch_size} instead of {self._wanted_batch}: out of memory")
         return result
 
     def _step(self, pixels: Tensor, windows: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -242,6 +238,4 @@ def _out_of_memory(error: BaseException) -> bool:
 
 def _oom(device: str, what: str) -> DubError:
     where = "the GPU's memory" if device == "cuda" else "memory"
-    return DubError(
-        "oom", f"Wav2Lip cannot fit {what} into {where}: give the worker more, or run fewer beside it"
-    )
+    return DubError("oom", f"Wav2Lip cannot fit {what} into {where}: give the worker more, or run fewer beside it")
