@@ -34,8 +34,7 @@ weights_app = typer.Typer(no_args_is_help=True, help="Model weights: what there 
 app.add_typer(weights_app, name="weights")
 _UsageError = typer.BadParameter.__bases__[0]  # of the click that typer brings along
 _LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
-_out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _UsageError = typer.BadParameter.__bases__[0]  # of the click that typer brings along
-_LOG_COLUMNS)
+_out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
 _err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 Manifest = Annotated[str, typer.Argument(help="JSONL, CSV or Parquet, a path or any fsspec URL.")]

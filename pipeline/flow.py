@@ -73,9 +73,8 @@ def run_on_ray(films: Iterable[Row], config: Config, work: str, pools: Mapping[s
             for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
                 yield from from_table(table)
         except ray.exceptions.RayError as error:
-            raise ClusterError(
-                f"Ray gave up: {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
-            ) from error
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise ClusterError(f"Ray gave up: {reason}") from error
 
 
 class ClusterError(Exception):

@@ -186,7 +186,7 @@ class Split(Step):
         """What a reader of the report must know of the dub."""
         facts = read_json(self.work.speech(job.speech_key, ".json")) or {}
         told = {
-            "damaged": "damaged packets of the dub became silence",
+            "damaged": "damaged packets of the dub are silent",
             "replaced": "samples of the dub were no numbers",
         }
         return [f"{facts[name]} {what}" for name, what in told.items() if facts.get(name)]

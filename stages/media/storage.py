@@ -193,9 +193,7 @@ def _own_cache() -> Path:
     folder = Path(tempfile.gettempdir()) / f"dubline-cache-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.lstat().st_uid != os.getuid() or folder.lstat().st_mode & 0o077 or folder.is_symlink():
-        raise DubError(
-            "internal", f"{folder} belongs to somebody else: remove it, or set TMPDIR to a folder of your own"
-        )
+        raise DubError("internal", f"{folder} belongs to somebody else: remove it, or set TMPDIR to another folder")
     return folder
 
 
