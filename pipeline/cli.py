@@ -4,7 +4,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(no_args_is_help=True, help="Model weights: what there is, fetch it, check it.")
 app.add_typer(weights_app, name="weights")
-_UsageError = typer.BadParameter.__bases__[0]  # of the click that typer brings along
+_UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer brings along
 _LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
 _out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
 _err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -82,7 +82,7 @@ def run(
 
 @app.command()
 def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = None) -> None:
-    """Say what a run would do: frames, cells, shards, problems. Decodes nothing and writes nothing.
+    """Say what a run would do: frames, cells, shards, problems. Looks at headers and first frames, writes nothing.
 
     Example:
 

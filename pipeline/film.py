@@ -89,8 +89,8 @@ def _check_track(value: Any) -> Any:
     if type(value) is int and value >= 0:
         return value
     if isinstance(value, str):
-        return _check_language(value)
-    raise ValueError("must be the track's number, from 0, or its language")
+        return _check_name(value)
+    raise ValueError("must be the track's number, from 0, its title or its language")
 
 
 def _one_of(built: tuple[str, ...], planned: tuple[str, ...] | None) -> BeforeValidator:

@@ -1,4 +1,4 @@
-"""What a run would do, from headers and packets alone: nothing is decoded, nothing is written."""
+"""What a run would do, from headers, packets and the first frame: nothing is written."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +9,12 @@ from pipeline.manifest import read_manifest
 from pipeline.steps import film_cells, longest_shard
 from stages.errors import DubError
 from stages.media import storage
-from stages.media.encode import check_encodable
+from stages.media.decode import check_supported, first_frame
+from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import index_video
+from stages.media.open import open_media
+from stages.mux.tracks import check_deliverable
+from stages.speech.track import choose_track
 from stages.split.cut import cut_ranges
 
 
@@ -54,9 +58,14 @@ def plan_films(manifest: str, config: Config) -> Iterator[PlannedFilm]:
 def _planned(film: Film, config: Config) -> PlannedFilm:
     if film.audio is not None:
         storage.identity(film.audio)
+        with open_media(storage.localize(film.audio), config.media.limits) as container:
+            choose_track(container, film.audio, film.audio_track)
     index = index_video(film.video, config.media.limits)
     picture = index.picture
-    check_encodable(storage.localize(film.video), picture, config.encode)
+    video = storage.localize(film.video)
+    check_supported(video, index, first_frame(video, index, config.media))
+    check_encodable(video, picture, config.encode)
+    check_deliverable(film.output, encoder_for(picture.codec, config.encode), config.mux)
     longest = longest_shard(film.generator or config.lips.generator)
     shards = cut_ranges(len(index), index.keyframes, index.times, config.split.shard_s, longest)
     return PlannedFilm(

@@ -10,7 +10,7 @@ from stages.settings import Settings
 class MediaLimits(Settings):
     """Caps on what an input may ask of a worker; checked before anything is decoded."""
 
-    max_pixels: int = Field(8192 * 4352, gt=0)
+    max_pixels: int = Field(8192 * 4352, gt=0, le=2**31 - 1)
     """Largest picture that is decoded, width x height in px. Raise it for sources beyond 8K."""
     max_frames: int = Field(5_000_000, gt=0)
     """Most frames a film may have (5 million: 46 hours at 30 fps)."""

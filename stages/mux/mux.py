@@ -14,9 +14,9 @@ import imageio_ffmpeg
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.index import VideoIndex, index_video
+from stages.media.language import iso639_2
 from stages.media.open import FORMATS, PROTOCOLS, open_media
 from stages.mux.join import join_segments
-from stages.mux.language import iso639_2
 from stages.mux.settings import MuxSettings
 from stages.mux.tracks import TRUSTED, Carried, carry, check_deliverable, missing_languages
 

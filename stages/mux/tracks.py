@@ -8,9 +8,9 @@ from typing import Final
 from av.stream import Stream
 
 from stages.errors import DubError
+from stages.media.language import iso639_2
 from stages.media.open import open_media, video_stream
 from stages.media.settings import MediaLimits
-from stages.mux.language import iso639_2
 from stages.mux.settings import MuxSettings
 
 TRUSTED: Final = MediaLimits(max_pixels=2**31 - 1, max_frames=10**12)
@@ -78,7 +78,8 @@ def carry(video: Path, suffix: str, settings: MuxSettings) -> Carried:
                 continue  # MP4 shows its chapters as a data track besides; they are copied as chapters (media.md 7.3)
             encoder = _encoder(kind, codec, suffix)
             if encoder is None:
-                out.notes.append(f"{what} left out: {suffix} cannot carry it")
+                reason = f"{suffix} cannot carry it" if kind in _LETTERS else "not a picture, sound or text of the film"
+                out.notes.append(f"{what} left out: {reason}")
                 continue
             if kind == "subtitle" and codec == "ass" and encoder != "copy":
                 out.notes.append(f"{what}: its styles are lost in {suffix}")

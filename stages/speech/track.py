@@ -19,6 +19,7 @@ from av.container import InputContainer
 
 from stages.arrays import F32
 from stages.errors import DubError
+from stages.media.language import iso639_2
 from stages.media.open import open_media
 from stages.media.settings import MediaLimits
 from stages.speech.samples import RATE, SampleWriter, writing_samples
@@ -116,7 +117,9 @@ def choose_track(container: InputContainer, path: Path | str, track: int | str |
     if not streams:
         raise DubError("no_audio", f"{path}: there is no audio track in it")
     wanted = 0 if track is None else track
-    found = [s for n, s in enumerate(streams) if wanted in (n, *_names(s))]
+    # Files store deu or ger where people say de.
+    letters = {iso639_2(wanted, kind) for kind in (".mp4", ".mkv")} - {None} if isinstance(wanted, str) else set()
+    found = [s for n, s in enumerate(streams) if wanted in (n, *_names(s)) or s.language in letters]
     if not found:
         listing = ", ".join(" ".join([str(n), *map(repr, _names(s))]) for n, s in enumerate(streams))
         raise DubError("no_audio", f"{path}: there is no audio track {wanted!r} in it; it has {listing}")

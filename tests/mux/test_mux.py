@@ -13,7 +13,7 @@ import pytest
 from stages.arrays import F32
 from stages.errors import DubError
 from stages.media.index import index_video
-from stages.mux.language import iso639_2
+from stages.media.language import iso639_2
 from stages.mux.mux import Delivery, Dub, mux_film
 from stages.mux.settings import MuxSettings
 from stages.mux.tracks import check_deliverable

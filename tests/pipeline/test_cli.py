@@ -123,3 +123,23 @@ def test_doctor_names_what_a_run_would_use() -> None:
 
 def test_help_shows_an_example() -> None:
     assert "dubline run night.jsonl" in dubline("run", "--help").output
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["run", "--bogus"], ["run", "x.jsonl", "--executor", "foo"]])
+def test_a_usage_error_is_1_because_2_means_a_failed_film(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Usage" in done.stdout + done.stderr
+
+
+def test_brackets_in_names_and_messages_are_printed_as_they_are(tmp_path: Path) -> None:
+    rows = manifest(
+        tmp_path / "m.jsonl",
+        {"id": "a", "video": "x[/de]y[de].mp4", "audio": "b.wav", "output": "c.mp4"},
+        {"id": "b", "video": "x.mp4", "audio": "b.wav", "output": "d.mp4", "box": "left"},
+    )
+    done = dubline("run", rows, "--work", tmp_path / "work", *FAST)
+    assert done.exit_code == 2, done.output
+    told = "".join(done.output.split())
+    assert "x[/de]y[de].mp4" in told
+    assert "[top,bottom,left,right]" in "".join(c for c in told if c not in "│┃")

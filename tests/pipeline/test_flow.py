@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 
 from pipeline import Config, dub
+from pipeline.film import Film
+from pipeline.job import Job
+from pipeline.keys import ShardKeys
 from pipeline.report import RunReport
+from stages.cast.plan import Shard
 from stages.cast.types import Cast
 from stages.crops.crops import whole_boxes
+from stages.errors import DubError
 from stages.media.index import index_video
 from stages.media.planes import even_region
+from stages.speech.mel import MelWindows
+from stages.speech.samples import Samples
+from stages.weights import Weights
 from tests.films import BOX, decoded, film, manifest, portrait, same_pictures, slide, speech
 
 LOSSLESS = {"encode": {"codec": "ffv1"}}
@@ -219,3 +227,82 @@ def test_report_has_a_row_per_film_and_per_shard(tmp_path: Path) -> None:
         (10, 20, "ok", 10),
         (20, 30, "ok", 10),
     ]
+
+
+def test_settings_changed_and_changed_back_bring_the_first_film_again(tmp_path: Path) -> None:
+    """The same film and settings, but another file lies at the output by now."""
+    film(tmp_path / "a.mp4", frames=10)
+    speech(tmp_path / "dub.wav", 0.4)
+    lossy: dict[str, object] = {"encode": {"codec": "libx264", "preset": "ultrafast"}}
+    run([row(tmp_path, box=BOX)], tmp_path, **lossy)
+    first = (tmp_path / "out/a.mp4").read_bytes()
+    run([row(tmp_path, box=BOX)], tmp_path, run={"overwrite": True})
+    assert (tmp_path / "out/a.mp4").read_bytes() != first
+    again = run([row(tmp_path, box=BOX)], tmp_path, **lossy)
+    assert again.films["a"].code == "ok", again.films["a"].message
+    assert not again.films["a"].kept
+    assert again.films["a"].shards_made == 0
+    assert index_video(str(tmp_path / "out/a.mp4")).picture.codec == "h264"
+
+
+def test_a_film_delivered_elsewhere_does_not_make_a_strange_file_ours(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=10)
+    speech(tmp_path / "dub.wav", 0.4)
+    run([row(tmp_path, box=BOX)], tmp_path)
+    (tmp_path / "out/b.mp4").write_text("precious")
+    other = run([row(tmp_path, box=BOX, output="out/b.mp4")], tmp_path)
+    assert other.films["a"].code == "bad_row"
+    assert (tmp_path / "out/b.mp4").read_text() == "precious"
+
+
+def test_films_that_share_a_slide_encode_it_once(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=30, gop=10, picture=lambda k: slide(0) if k < 20 else portrait(k))
+    speech(tmp_path / "one.wav", 1.2)
+    speech(tmp_path / "two.wav", 1.2, seed=2)
+    rows = [row(tmp_path, audio=f"{name}.wav") | {"id": name, "output": f"out/{name}.mp4"} for name in ("one", "two")]
+    report = run(rows, tmp_path, split={"shard_s": 0.4})
+    assert [f.code for f in report.all_films] == ["ok", "ok"]
+    assert len(list((tmp_path / "work/segments").glob("*/*.mp4"))) == 4  # two slides for both, a face for each
+    assert same_pictures(tmp_path / "out/one.mp4", tmp_path / "out/two.mp4") is False
+
+
+def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=10)
+    speech(tmp_path / "dub.wav", 0.4)
+    run([row(tmp_path, box=BOX)], tmp_path)
+    [kept] = (tmp_path / "work/cache/index").iterdir()
+    kept.write_bytes(b"PK nonsense")
+    again = run([row(tmp_path, box=BOX, output="out/b.mp4")], tmp_path, split={"shard_s": 0.2})
+    assert again.films["a"].code == "ok", again.films["a"].message
+
+
+def test_an_error_of_the_mux_is_the_film_s_and_no_shard_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film(tmp_path / "a.mp4", frames=10)
+    speech(tmp_path / "dub.wav", 0.4)
+
+    def fail(*_: object) -> None:
+        raise DubError("timeout", "too slow")
+
+    monkeypatch.setattr("pipeline.steps.mux_film", fail)
+    report = run([row(tmp_path, box=BOX)], tmp_path)
+    assert (report.films["a"].code, report.films["a"].stage) == ("timeout", "mux")
+    assert [shard["code"] for shard in report_json(report)["shards"]] == ["ok"]
+
+
+def test_a_cut_of_landmarks_at_a_run_s_end_is_in_the_shard_s_key(tmp_path: Path) -> None:
+    """Same boxes, another run: smoothing stops elsewhere, so the pictures are others."""
+    film(tmp_path / "a.mp4", frames=20)
+    speech(tmp_path / "dub.wav", 0.8)
+    config = Config.model_validate(LOSSLESS)
+    weights = Weights(None)
+    index = index_video(str(tmp_path / "a.mp4"))
+    flat = np.tile(np.float32([105, 60, 215, 190]), (20, 1))
+    points = np.full((20, 5, 2), np.nan, np.float32)
+    shots = np.zeros(20, np.int32)
+    job = Job(film=Film(id="a", video="/a.mp4", output="/o.mp4", audio="/d.wav"), run="r", generator="mouthwarp")
+    windows = MelWindows(Samples(np.zeros(16000, np.float32)))
+    found = set()
+    for runs in (shots, (np.arange(20) >= 10).astype(np.int32)):
+        cast = Cast(flat, points, shots, runs)
+        found.add(ShardKeys(job, config, weights, index, cast, windows).of(Shard(0, 0, 20, 20)))
+    assert len(found) == 2
