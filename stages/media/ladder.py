@@ -13,11 +13,16 @@ def dts_ladder(coded_pts: I64) -> I64:
     """Decode times for frames in coded order, int64 [n]: strictly ascending, each at or before its pts.
 
     The sorted pts, shifted by the smallest number of places for which dts <= pts holds everywhere; the first ones
-    extrapolated downwards by the smallest gap (a title card of 10 s would push them far before the film).
+    extrapolated downwards, by the smallest gap (a title card of 10 s would push them far before the film), or by as
+    much as the last frame in coded order waits for its pts: else a film that gets slower is shorter by its dts than
+    by its pts, and an MP4's readers go by the shorter one.
     """
     ordered = np.sort(coded_pts)
     # Frame at coded place k has rank r in display order; it needs dts[k] = ordered[k - delay] <= ordered[r].
     delay = int(np.max(np.arange(len(coded_pts)) - np.searchsorted(ordered, coded_pts), initial=0))
-    gap = int(np.diff(ordered).min()) if delay else 0
-    lead = ordered[:1] - gap * np.arange(delay, 0, -1)
+    if not delay:
+        return coded_pts.astype(np.int64)
+    waits = int(coded_pts[-1] - ordered[-1 - delay])
+    gap = max(int(np.diff(ordered).min()), -(-waits // delay))
+    lead = ordered[0] - gap * np.arange(delay, 0, -1)
     return np.concatenate([lead, ordered[: len(ordered) - delay]]).astype(np.int64)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.errors import DubError
+from stages.media import decode
 from stages.media.decode import check_supported, first_frame, read_frames
 from stages.media.index import VideoIndex, index_video
 from stages.media.planes import Plane, planes
@@ -84,6 +85,27 @@ def test_any_range_of_any_kind_is_the_whole_film_s(film: Film) -> None:
         film.read(start, min(COUNT, start + 1 + start % 5))
     film.read(0, COUNT)
     film.read(COUNT - 7, COUNT)
+
+
+def test_decoding_begins_at_the_nearest_keyframe(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a group of pictures earlier, not at the film's beginning; but for intra refresh, whose keyframes are none."""
+    tried: list[int | None] = []
+    real = decode._frames_from
+
+    def counted(container: object, stream: object, index: VideoIndex, entry: int | None, start: int) -> object:
+        tried.append(entry)
+        return real(container, stream, index, entry, start)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decode, "_frames_from", counted)
+    keyframes = film.index.keyframes
+    for start in range(COUNT):
+        tried.clear()
+        film.read(start, start + 1)
+        nearest = keyframes[keyframes <= start][-1]
+        if "intra refresh" in film.path.name:
+            assert len(tried) <= 3
+        else:
+            assert tried == [nearest]
 
 
 def test_the_number_of_threads_changes_no_pixel(film: Film) -> None:
