@@ -17,7 +17,8 @@ import pyarrow as pa
 from pipeline.config import Config
 from pipeline.pools import TASK_CPUS, Pool
 from pipeline.rows import SCHEMA, Row, from_table, to_table
-from pipeline.steps import CutCrops, DrawLips, FindFaces, MakeCast, MuxFilm, PaintSegment, Split, Step
+from pipeline.step import Step
+from pipeline.steps import CutCrops, DrawLips, FindFaces, MakeCast, MuxFilm, PaintSegment, Split
 from stages.errors import DubError
 
 STEPS: tuple[type[Step], ...] = (Split, FindFaces, MakeCast, CutCrops, DrawLips, PaintSegment, MuxFilm)

@@ -11,6 +11,7 @@ from typing import Any
 import fsspec
 
 from stages.media import storage
+from stages.settings import digest
 
 
 class WorkFolder:
@@ -52,8 +53,16 @@ class WorkFolder:
         return storage.join(self.segments(video), f"{key}.json")
 
     def film(self, film: str, name: str) -> str:
-        """plan.json, cast.npz, done.json of a film."""
+        """plan.json and cast.npz of a film."""
         return storage.join(self.root, "films", film, name)
+
+    def begun(self, film: str, output: str) -> str:
+        """Says: from here on what is at `output` is ours."""
+        return self.film(film, f"begun-{digest(output)}.json")
+
+    def done(self, film: str, output: str) -> str:
+        """Says: `output` is delivered, and what it is known by."""
+        return self.film(film, f"done-{digest(output)}.json")
 
     def run(self, run: str, name: str) -> str:
         """A file of one run."""

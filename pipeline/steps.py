@@ -4,18 +4,16 @@ A step is made once per worker and called once per row. It loads what its stage 
 says where things are kept; the arithmetic is all in `stages`.
 """
 
-import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property, lru_cache
-from typing import ClassVar
+from functools import cached_property
 
 from pipeline import keys
 from pipeline.config import Config
 from pipeline.job import Job
-from pipeline.ledger import WorkFolder, cell_name, read_json, write_json
+from pipeline.ledger import cell_name, read_json, write_json
 from pipeline.rows import Row
+from pipeline.step import Step, film_cells, load_index, longest_shard
 from stages.cast.cast import cast_film
 from stages.cast.plan import Shard, plan_shards
 from stages.cast.types import Cast
@@ -36,82 +34,16 @@ from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import VideoIndex, index_video
 from stages.mux.mux import Dub, mux_film
 from stages.mux.tracks import check_deliverable
-from stages.settings import digest
 from stages.speech.mel import MelWindows
 from stages.speech.samples import RATE, Samples
 from stages.speech.track import decode_dub
 from stages.speech.tts import speak
-from stages.split.cut import cut_ranges
-from stages.weights import Weights
 
-MAX_PAYLOAD = 96 << 20
-"""Bytes of a row's payload at most (design section 1): under Ray Data's 128 MiB block."""
 _LENGTH_SLACK_S = 0.1  # a dub may outlast the picture by less than three frames of 25 fps before it is «longer»
-
-
-@lru_cache(maxsize=8)
-def _load_index(url: str) -> VideoIndex:
-    return VideoIndex.from_bytes(storage.read_bytes(url))
-
-
-@lru_cache(maxsize=2)
-def _load_cast(url: str) -> Cast:
-    return Cast.from_bytes(storage.read_bytes(url))
-
-
-def longest_shard(generator: str) -> int:
-    """Most frames whose crops and landmarks fit a row."""
-    return MAX_PAYLOAD // (GENERATORS[generator].crop_px ** 2 * 3 + 68 * 2 * 4 + 24)
-
-
-def film_cells(index: VideoIndex, config: Config) -> list[tuple[int, int]]:
-    """A film's cells: fixed pieces of its own grid, the same for every language, generator and shard length."""
-    return cut_ranges(len(index), index.keyframes, index.times, config.split.cell_s, max_frames=len(index))
-
-
-def begun_name(output: str) -> str:
-    """The film's file that says: from here on what is at `output` is ours."""
-    return f"begun-{digest(output)}.json"
-
-
-def done_name(output: str) -> str:
-    """The film's file that says: `output` is delivered, and what it is known by."""
-    return f"done-{digest(output)}.json"
 
 
 def _identity_of(url: str) -> str:
     return storage.identity(url) if storage.exists(url) else ""
-
-
-class Step(ABC):
-    """What all steps share."""
-
-    name: ClassVar[str]
-
-    def __init__(self, config: Config, work: str) -> None:
-        self.config = config
-        self.work = WorkFolder(work)
-        self.weights = Weights(config.weights_dir)
-
-    def __call__(self, row: Row) -> Iterator[Row]:
-        """The rows that go on for `row`; the first one is its own, and is told how long the step took."""
-        began = time.perf_counter()
-        own, *others = self.run(row, Job.model_validate_json(row.job))
-        seconds = {**own.facts.get("s", {}), self.name: round(time.perf_counter() - began, 4)}
-        yield own.with_facts(s=seconds)
-        yield from others
-
-    @abstractmethod
-    def run(self, row: Row, job: Job) -> Iterator[Row]:
-        """The work of one row, which comes out first. Raises DubError."""
-
-    def index(self, job: Job) -> VideoIndex:
-        """The film's frame grid."""
-        return _load_index(self.work.index(job.video_key))
-
-    def cast(self, job: Job) -> Cast:
-        """Whose lips are painted."""
-        return _load_cast(self.work.film(job.film_key, "cast.npz"))
 
 
 class Split(Step):
@@ -129,11 +61,11 @@ class Split(Step):
         check_deliverable(film.output, encoder_for(index.picture.codec, self.config.encode), self.config.mux)
         job = self._hear(job.model_copy(update={"video_key": video_key}), index)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
-        done = read_json(self.work.film(job.film_key, done_name(film.output)))
+        done = read_json(self.work.done(job.film_key, film.output))
         if done is not None and done["identity"] == _identity_of(film.output):
             yield replace(row, job=job.model_dump_json(), code=done["code"]).with_facts(**done, kept=True)
             return
-        ours = self.config.run.overwrite or storage.exists(self.work.film(job.film_key, begun_name(film.output)))
+        ours = self.config.run.overwrite or storage.exists(self.work.begun(job.film_key, film.output))
         if storage.exists(film.output) and not ours:
             raise DubError(
                 "bad_row",
@@ -152,10 +84,10 @@ class Split(Step):
     def _index(self, url: str, video_key: str) -> VideoIndex:
         kept = self.work.index(video_key)
         try:
-            return _load_index(kept)
+            return load_index(kept)
         except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError):  # not there, or not one of ours
             storage.write_bytes(kept, index_video(url, self.config.media.limits).to_bytes())
-            return _load_index(kept)
+            return load_index(kept)
 
     def _hear(self, job: Job, index: VideoIndex) -> Job:
         """Decode or speak the dub, unless it is there; check its length against the picture's."""
@@ -384,7 +316,7 @@ class MuxFilm(Step):
         film = job.film
         segments = [storage.localize(self.work.segment(job.video_key, shard["key"])) for shard in plan["shards"]]
         # From here on a file at the output is ours, even if the driver dies before the film is marked as done.
-        write_json(self.work.film(job.film_key, begun_name(film.output)), {"output": film.output})
+        write_json(self.work.begun(job.film_key, film.output), {"output": film.output})
         dub = Dub(storage.localize(job.dub), job.dub_track, film.language, film.audio_longer == "trim")
         made = mux_film(segments, self.index(job), storage.localize(film.video), dub, film.output, self.config.mux)
         done = {
@@ -398,5 +330,5 @@ class MuxFilm(Step):
             "shots": plan["shots"],
             "shards": len(plan["shards"]),
         }
-        write_json(self.work.film(job.film_key, done_name(film.output)), done)
+        write_json(self.work.done(job.film_key, film.output), done)
         yield Row(kind="film", film=row.film, job=row.job, code=str(done["code"]), facts=done)

@@ -1,0 +1,73 @@
+"""What every step of the graph shares: its config, the work folder, and the film's grid."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import ClassVar
+
+from pipeline.config import Config
+from pipeline.job import Job
+from pipeline.ledger import WorkFolder
+from pipeline.rows import Row
+from stages.cast.types import Cast
+from stages.lips.lips import GENERATORS
+from stages.media import storage
+from stages.media.index import VideoIndex
+from stages.split.cut import cut_ranges
+from stages.weights import Weights
+
+MAX_PAYLOAD = 96 << 20
+"""Bytes of a row's payload at most (design section 1): under Ray Data's 128 MiB block."""
+
+
+@lru_cache(maxsize=8)
+def load_index(url: str) -> VideoIndex:
+    """A film's frame grid from the work folder. Raises FileNotFoundError, ValueError."""
+    return VideoIndex.from_bytes(storage.read_bytes(url))
+
+
+@lru_cache(maxsize=2)
+def _load_cast(url: str) -> Cast:
+    return Cast.from_bytes(storage.read_bytes(url))
+
+
+def longest_shard(generator: str) -> int:
+    """Most frames whose crops and landmarks fit a row."""
+    return MAX_PAYLOAD // (GENERATORS[generator].crop_px ** 2 * 3 + 68 * 2 * 4 + 24)
+
+
+def film_cells(index: VideoIndex, config: Config) -> list[tuple[int, int]]:
+    """A film's cells: fixed pieces of its own grid, the same for every language, generator and shard length."""
+    return cut_ranges(len(index), index.keyframes, index.times, config.split.cell_s, max_frames=len(index))
+
+
+class Step(ABC):
+    """What all steps share."""
+
+    name: ClassVar[str]
+
+    def __init__(self, config: Config, work: str) -> None:
+        self.config = config
+        self.work = WorkFolder(work)
+        self.weights = Weights(config.weights_dir)
+
+    def __call__(self, row: Row) -> Iterator[Row]:
+        """The rows that go on for `row`; the first one is its own, and is told how long the step took."""
+        began = time.perf_counter()
+        own, *others = self.run(row, Job.model_validate_json(row.job))
+        seconds = {**own.facts.get("s", {}), self.name: round(time.perf_counter() - began, 4)}
+        yield own.with_facts(s=seconds)
+        yield from others
+
+    @abstractmethod
+    def run(self, row: Row, job: Job) -> Iterator[Row]:
+        """The work of one row, which comes out first. Raises DubError."""
+
+    def index(self, job: Job) -> VideoIndex:
+        """The film's frame grid."""
+        return load_index(self.work.index(job.video_key))
+
+    def cast(self, job: Job) -> Cast:
+        """Whose lips are painted."""
+        return _load_cast(self.work.film(job.film_key, "cast.npz"))
