@@ -12,10 +12,7 @@ from stages.media.encode import EncodeSettings, SegmentWriter
 from stages.media.index import index_video
 from stages.mux.join import join_segments
 from tests.clips import CLOCK, STEP, clip, is_open, noise, numbered, same, seconds, shown, steady, times, uneven
-from tests.mux.pieces import cut, pictures
-
-NTSC = {"time_base": Fraction(1, 30000), "rate": Fraction(30000, 1001)}
-MS = {"time_base": Fraction(1, 1000)}
+from tests.mux.pieces import MS, NTSC, cut, pictures
 
 
 def check(film: Path, ends: list[int], codec: str, **how: object) -> Path:

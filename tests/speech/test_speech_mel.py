@@ -210,9 +210,7 @@ LONG = noise(LENGTH, seed=5)
 
 @settings(max_examples=40, deadline=None)
 @given(
-    length=st.one_of(
-        st.integers(1, 4000), st.integers(BLOCK * 200 - 500, BLOCK * 200 + 500), st.just(LENGTH)
-    ),
+    length=st.one_of(st.integers(1, 4000), st.integers(BLOCK * 200 - 500, BLOCK * 200 + 500), st.just(LENGTH)),
     padding=st.sampled_from(PADDINGS),
     at=st.one_of(st.floats(-0.3, 0.5), st.floats(12.5, 13.2), st.floats(37.5, 39.0)),
     step=st.floats(0.001, 0.09),
@@ -268,9 +266,7 @@ def test_a_rerecorded_line_changes_its_own_shard_alone(padding):
     changed = LONG.copy()
     changed[16000 * 15 : 16000 * 16] *= 0.5
     shards = [frames(s, s + 5) for s in range(0, 35, 5)]
-    digests = [
-        [MelWindows(Samples(dub), padding).heard_digest(shard) for shard in shards] for dub in (LONG, changed)
-    ]
+    digests = [[MelWindows(Samples(dub), padding).heard_digest(shard) for shard in shards] for dub in (LONG, changed)]
     different = [a != b for a, b in zip(*digests, strict=True)]
     # the shard before it hears the next 200 ms
     assert different == [False, False, True, True, False, False, False]

@@ -40,9 +40,7 @@ def one_shot(samples: F32, rate: int) -> F32:
     return np.pad(out, (0, -(-len(mono) * 16000 // rate) - len(out)))
 
 
-@pytest.mark.parametrize(
-    ("rate", "channels"), [(44100, 2), (48000, 2), (22050, 1), (16000, 2), (48000, 6), (8000, 1)]
-)
+@pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (48000, 2), (22050, 1), (16000, 2), (48000, 6), (8000, 1)])
 def test_pcm_equals_the_one_shot_route_bit_for_bit(tmp_path, rate, channels):
     whole = np.round(noise(7.013, rate, channels) * 32768).astype(np.int16)
     path = write(tmp_path / "a.wav", Sound(whole, rate, "pcm_s16le"))
@@ -151,9 +149,7 @@ def test_a_hole_keeps_its_length(tmp_path):
     path = write(tmp_path / "a.mkv", Sound(whole, 16000, pieces=[(0, 16000, 0), (16000, 32000, 20000)]))
     dub, heard = decoded(path)
     assert dub.silence_s == 0.25
-    assert np.array_equal(
-        heard, np.concatenate([whole[:16000, 0], np.zeros(4000, np.float32), whole[16000:, 0]])
-    )
+    assert np.array_equal(heard, np.concatenate([whole[:16000, 0], np.zeros(4000, np.float32), whole[16000:, 0]]))
 
 
 def test_timestamps_rounded_to_milliseconds_make_no_holes(tmp_path):
@@ -185,8 +181,7 @@ def test_a_clock_set_back_loses_no_sound(tmp_path):
 
 def test_sample_rate_that_changes_midway(tmp_path):
     parts = [
-        write(tmp_path / f"{rate}.aac", Sound(noise(2.0, rate, seed=rate), rate, "aac"))
-        for rate in (48000, 32000)
+        write(tmp_path / f"{rate}.aac", Sound(noise(2.0, rate, seed=rate), rate, "aac")) for rate in (48000, 32000)
     ]
     path = tmp_path / "joined.aac"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))

@@ -19,16 +19,12 @@ from stages.speech.voices import Voice, choose_voice
 TEXT = "Good evening, and welcome to the lecture."
 
 
-def said(
-    path: Path, text: str = TEXT, language: str | None = "en", voice: str | None = None, **options
-) -> bytes:
+def said(path: Path, text: str = TEXT, language: str | None = "en", voice: str | None = None, **options) -> bytes:
     speak(text, language, voice, str(path), **options)
     return path.read_bytes()
 
 
-def refused(
-    path: Path, text: str = TEXT, language: str | None = "en", voice: str | None = None, **options
-) -> DubError:
+def refused(path: Path, text: str = TEXT, language: str | None = "en", voice: str | None = None, **options) -> DubError:
     with pytest.raises(DubError) as caught:
         speak(text, language, voice, str(path), **options)
     assert not list(path.parent.glob("*")), "a failure leaves nothing behind"
@@ -169,9 +165,7 @@ def test_a_slow_voice_ends_with_timeout(tmp_path):
     assert error.code == "timeout"
 
 
-@pytest.mark.parametrize(
-    ("script", "code"), [("kill -9 $$", "crashed"), ("echo broken >&2; exit 1", "internal")]
-)
+@pytest.mark.parametrize(("script", "code"), [("kill -9 $$", "crashed"), ("echo broken >&2; exit 1", "internal")])
 def test_a_speech_process_that_dies_is_one_failed_row(tmp_path, monkeypatch, script, code):
     fake = tmp_path / "bin" / "python"
     fake.parent.mkdir()

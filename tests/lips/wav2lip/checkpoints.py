@@ -126,9 +126,7 @@ def behaves() -> State:
         tap("face_encoder_blocks.0.0", colour, 3 + colour, 3, 3, 1)  # the unmasked crop
         for sign in (1, -1):
             for knot, slope in zip(_KNOTS, _SLOPES, strict=True):
-                tap(
-                    "output_block.0", unit, 64 + colour, 1, 1, sign
-                )  # skips come after the 64 decoded channels
+                tap("output_block.0", unit, 64 + colour, 1, 1, sign)  # skips come after the 64 decoded channels
                 bias("output_block.0", unit, -knot if sign > 0 else 1 - knot)
                 paint[colour, unit] = sign * slope
                 unit += 1

@@ -147,9 +147,7 @@ def test_script_of_another_network(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.script(torch.nn.Conv2d(3, 3, 1)).save(str(path))
-    assert "weights of another network (302 missing: face_encoder_blocks.0.0.conv_block.0.weight," in refusal(
-        path
-    )
+    assert "weights of another network (302 missing: face_encoder_blocks.0.0.conv_block.0.weight," in refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,7 @@ def test_every_grey_level_is_divided_like_the_official_script() -> None:
     assert not face[:, :3, 48:].any()
 
 
-def test_parity_with_the_official_steps(
-    exact: U8, checkpoint_files: Callable[[str], Path], stack: Stack
-) -> None:
+def test_parity_with_the_official_steps(exact: U8, checkpoint_files: Callable[[str], Path], stack: Stack) -> None:
     theirs = official(checkpoint_files("spread"), *stack)
     assert theirs.min() < 20  # a picture that rounding and truncating tell apart
     assert theirs.max() > 235
@@ -94,9 +92,7 @@ def test_faster_ways_agree_with_the_layers(
     assert_close(generator.generate(stack[0][:4], stack[1][:4]), exact[:4])
 
 
-def test_bfloat16_stays_near_on_weights_that_behave(
-    checkpoint_files: Callable[[str], Path], stack: Stack
-) -> None:
+def test_bfloat16_stays_near_on_weights_that_behave(checkpoint_files: Callable[[str], Path], stack: Stack) -> None:
     crops, speech = stack
     path = checkpoint_files("behaves")
     full, near = (
@@ -156,9 +152,7 @@ def test_inputs_may_be_read_only_and_are_left_alone(eager: Wav2LipGenerator, sta
         (np.zeros((2, 96, 96, 3), np.uint8), np.zeros((2, 80, 16), np.float64), "speech must be"),
     ],
 )
-def test_inputs_of_another_shape_are_named(
-    crops: Any, speech: Any, named: str, eager: Wav2LipGenerator
-) -> None:
+def test_inputs_of_another_shape_are_named(crops: Any, speech: Any, named: str, eager: Wav2LipGenerator) -> None:
     with pytest.raises(ValueError, match=named):
         eager.generate(crops, speech)
 
@@ -204,9 +198,7 @@ def failing(above: int, error: Exception) -> Callable[[int], None]:
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
-        ),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("not enough memory: you tried to allocate 603979776 bytes."),
         MemoryError(),
     ],
@@ -257,9 +249,7 @@ def test_onnx_out_of_memory_halves_the_batch(checkpoint_files: Callable[[str], P
     class Short:
         def run(self, names: None, inputs: dict[str, Any]) -> Any:
             if len(inputs["mel"]) > 2:
-                raise backend._failures[0](
-                    "BFCArena: Failed to allocate memory for requested buffer of size 9"
-                )
+                raise backend._failures[0]("BFCArena: Failed to allocate memory for requested buffer of size 9")
             return session.run(names, inputs)
 
     backend._session = Short()
@@ -267,9 +257,7 @@ def test_onnx_out_of_memory_halves_the_batch(checkpoint_files: Callable[[str], P
     assert generator.notes == ["wav2lip batch 2 instead of 4: out of memory"]
 
 
-def test_threads_come_from_the_settings_in_every_thread(
-    checkpoint_files: Callable[[str], Path], stack: Stack
-) -> None:
+def test_threads_come_from_the_settings_in_every_thread(checkpoint_files: Callable[[str], Path], stack: Stack) -> None:
     seen: list[int] = []
     generator = Wav2LipGenerator(checkpoint_files("spread"), threads=2, batch_size=1)
     network: torch.nn.Module = generator._backend.network  # type: ignore[attr-defined]
@@ -288,9 +276,7 @@ def test_threads_come_from_the_settings_in_every_thread(
     assert seen == [2, 1]
 
 
-def test_absent_gpu_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, checkpoint_files: Callable[[str], Path]
-) -> None:
+def test_absent_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch, checkpoint_files: Callable[[str], Path]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DubError, match="sees no GPU") as caught:
         Wav2LipGenerator(checkpoint_files("spread"), device="cuda")
@@ -347,9 +333,7 @@ def test_missing_weights(weights: str | Path) -> None:
     assert caught.value.code == "weights_missing"
 
 
-def test_name_is_the_registrys_even_beside_a_file_of_that_name(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_name_is_the_registrys_even_beside_a_file_of_that_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DUBLINE_WEIGHTS", str(tmp_path / "empty"))
     Path("wav2lip_gan").write_bytes(b"not what the registry has")

@@ -60,9 +60,7 @@ def test_picture(network: Wav2Lip, mel: Tensor, face: Tensor) -> None:
     assert y.min().item() == pytest.approx(0.467321129, abs=2e-9)
     assert y.max().item() == pytest.approx(0.537240375, abs=2e-9)
     samples = [y[0, 0, 0, 0], y[0, 1, 50, 40], y[0, 2, 95, 95], y[0, 0, 70, 48]]
-    assert [s.item() for s in samples] == pytest.approx(
-        [0.517424862, 0.498608404, 0.476675833, 0.515677394], abs=2e-9
-    )
+    assert [s.item() for s in samples] == pytest.approx([0.517424862, 0.498608404, 0.476675833, 0.515677394], abs=2e-9)
 
 
 def test_speech_code(network: Wav2Lip, mel: Tensor) -> None:
@@ -85,9 +83,7 @@ def test_skips(network: Wav2Lip, face: Tensor) -> None:
     assert corners == pytest.approx([0.062153603, 0.291172227, 0.877535499], abs=2e-9)
 
 
-def test_halves_of_the_face_input_cannot_be_swapped_unnoticed(
-    network: Wav2Lip, mel: Tensor, face: Tensor
-) -> None:
+def test_halves_of_the_face_input_cannot_be_swapped_unnoticed(network: Wav2Lip, mel: Tensor, face: Tensor) -> None:
     swapped = torch.cat((face[:, 3:], face[:, :3]), dim=1)
     difference = (network(mel, swapped) - network(mel, face)).abs().max().item()
     assert difference == pytest.approx(0.0211, abs=5e-5)
