@@ -17,6 +17,7 @@ from stages.media.open import open_media, video_stream
 from stages.media.planes import FORMATS
 from stages.media.settings import MediaSettings
 
+_REORDERED = 16  # H.264 and HEVC move no picture further; a file that claims more must not fill the memory
 _ENTRIES = 4  # keyframes tried before the film's beginning; one step back is enough for all we know (media.md 7.4)
 
 
@@ -88,7 +89,7 @@ def _sound(frames: Iterator[tuple[int, VideoFrame]], index: VideoIndex) -> Itera
     held: deque[tuple[int, VideoFrame]] = deque()
     for number, frame in frames:
         held.append((number, frame))
-        while held and index.needs[held[0][0]] <= number:
+        while held and (index.needs[held[0][0]] <= number or len(held) > _REORDERED):
             yield held.popleft()
 
 

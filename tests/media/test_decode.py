@@ -1,5 +1,7 @@
 """Exactly the frames of a range, identical to a decode of the whole; or an error, never another picture."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -237,6 +239,24 @@ def test_a_film_that_lost_its_end_after_it_was_indexed_is_an_error(tmp_path: Pat
     assert 5 < len(got) < COUNT
     assert all(same(picture, film.frames[at]) for at, picture in got.items())
     assert outcome(film.path, film.index, 0, 5)[1] == ""
+
+
+def test_a_file_that_claims_an_absurd_order_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """Were all frames said to need the last one, all of them would be held."""
+    film = make(tmp_path, "x264 long.mp4")
+    coded = np.roll(np.arange(COUNT), -1)
+    index = replace(film.index, coded=coded)
+    assert index.needs.tolist() == [COUNT - 1] * COUNT
+    fed: list[int] = []
+
+    def frames() -> Iterator[tuple[int, str]]:
+        for number in range(COUNT):
+            fed.append(number)
+            yield number, "frame"
+
+    for number, _ in decode._sound(frames(), index):  # type: ignore[arg-type]
+        assert len(fed) <= number + 17
+    assert len(fed) == COUNT
 
 
 def test_another_film_under_the_same_name_is_an_error(tmp_path: Path) -> None:

@@ -35,6 +35,15 @@ def test_a_film_is_as_long_by_its_decode_times_as_by_its_pictures(pts: list[int]
 
 
 @given(coded())
+def test_no_picture_before_the_film_waits_less_than_the_first(pts: list[int]) -> None:
+    """FFmpeg's MP4 muxer takes the shortest wait there for the start: a film that begins at 1 tick came out at 0."""
+    pts.insert(0, pts.pop(pts.index(min(pts))))  # encoders begin with the first picture
+    dts = dts_ladder(np.array(pts, np.int64))
+    before = dts < min(pts)
+    assert ((np.array(pts) - dts)[before] >= pts[0] - dts[0]).all()
+
+
+@given(coded())
 def test_no_later_than_needed(pts: list[int]) -> None:
     """Some picture is shown at the moment it is decoded: a smaller delay would be too small."""
     dts = dts_ladder(np.array(pts, np.int64))

@@ -64,6 +64,13 @@ def test_the_last_frame_stays_to_the_film_s_end(tmp_path: Path, codec: str) -> N
         check(film, [15], codec, preset="medium")
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("start", [0, 1, 511, 1025])
+def test_a_film_that_begins_a_little_late_is_not_moved_to_0(tmp_path: Path, codec: str, start: int) -> None:
+    for seed in (3, 16):
+        check(clip(tmp_path / "a.mp4", uneven(24, start, seed)), [], codec, preset="veryfast")
+
+
 def test_a_film_of_one_frame(tmp_path: Path) -> None:
     for codec in ("libx264", "libx265", "ffv1"):
         check(clip(tmp_path / "a.mp4", [6400], end=20_000), [], codec)
