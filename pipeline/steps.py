@@ -290,6 +290,9 @@ class PaintSegment(Step):
         yield replace(row.with_facts(frames=marker["frames"]), payload=b"", ready=landed, code="ok")
 
     def _make(self, row: Row, job: Job) -> dict[str, int]:
+        if row.facts["painted"] and not row.payload:
+            # Crops saw a marker that is gone by now: the key promises a painted segment, so none is made without one.
+            raise DubError("internal", f"{row.film}: the work folder was cleaned during the run; run it again")
         video = storage.localize(job.film.video)
         patches = FaceStack.from_bytes(row.payload) if row.payload else None
         with storage.publishing(self.work.segment(job.video_key, row.key), ".mp4") as partial:

@@ -11,6 +11,8 @@ from pipeline.film import Film
 from pipeline.job import Job
 from pipeline.keys import ShardKeys
 from pipeline.report import RunReport
+from pipeline.rows import Row
+from pipeline.steps import PaintSegment
 from stages.cast.plan import Shard
 from stages.cast.types import Cast
 from stages.crops.crops import whole_boxes
@@ -306,3 +308,12 @@ def test_a_cut_of_landmarks_at_a_run_s_end_is_in_the_shard_s_key(tmp_path: Path)
         cast = Cast(flat, points, shots, runs)
         found.add(ShardKeys(job, config, weights, index, cast, windows).of(Shard(0, 0, 20, 20)))
     assert len(found) == 2
+
+
+def test_a_segment_that_should_be_painted_is_never_made_without_its_patches(tmp_path: Path) -> None:
+    """A marker that vanishes between crops and composite fails the shard instead of shipping the source's lips."""
+    job = Job(film=Film(id="a", video="/a.mp4", output="/o.mp4", audio="/d.wav"), run="r", generator="mouthwarp")
+    row = Row("shard", "a", job.model_dump_json(), 0, 10, 1, "key", facts={"painted": 10})
+    with pytest.raises(DubError, match="run it again"):
+        list(PaintSegment(Config(), str(tmp_path))(row))
+    assert not list(tmp_path.rglob("*.mp4"))
