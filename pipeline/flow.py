@@ -17,8 +17,14 @@ import pyarrow as pa
 from pipeline.config import Config
 from pipeline.pools import TASK_CPUS, Pool
 from pipeline.rows import SCHEMA, Row, from_table, to_table
-from pipeline.step import Step
-from pipeline.steps import CutCrops, DrawLips, FindFaces, MakeCast, MuxFilm, PaintSegment, Split
+from pipeline.steps.base import Step
+from pipeline.steps.cast import MakeCast
+from pipeline.steps.composite import PaintSegment
+from pipeline.steps.crops import CutCrops
+from pipeline.steps.faces import FindFaces
+from pipeline.steps.lips import DrawLips
+from pipeline.steps.mux import MuxFilm
+from pipeline.steps.split import Split
 from stages.errors import DubError
 
 STEPS: tuple[type[Step], ...] = (Split, FindFaces, MakeCast, CutCrops, DrawLips, PaintSegment, MuxFilm)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline.config import Config
 from pipeline.film import Film
 from pipeline.manifest import read_manifest
-from pipeline.step import film_cells, longest_shard
+from pipeline.steps.base import film_cells, longest_shard
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.decode import check_supported, first_frame

@@ -12,7 +12,7 @@ from pipeline.job import Job
 from pipeline.keys import ShardKeys
 from pipeline.report import RunReport
 from pipeline.rows import Row
-from pipeline.steps import PaintSegment
+from pipeline.steps.composite import PaintSegment
 from stages.cast.plan import Shard
 from stages.cast.types import Cast
 from stages.crops.crops import whole_boxes
@@ -285,7 +285,7 @@ def test_an_error_of_the_mux_is_the_film_s_and_no_shard_s(tmp_path: Path, monkey
     def fail(*_: object) -> None:
         raise DubError("timeout", "too slow")
 
-    monkeypatch.setattr("pipeline.steps.mux_film", fail)
+    monkeypatch.setattr("pipeline.steps.mux.mux_film", fail)
     report = run([row(tmp_path, box=BOX)], tmp_path)
     assert (report.films["a"].code, report.films["a"].stage) == ("timeout", "mux")
     assert [shard["code"] for shard in report_json(report)["shards"]] == ["ok"]

@@ -1,0 +1,41 @@
+"""Shard -> + crops of the chosen face."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+
+from pipeline import keys
+from pipeline.job import Job
+from pipeline.rows import Row
+from pipeline.steps.base import Step
+from stages.crops.crops import Crops
+from stages.crops.landmarks.settings import build as build_landmarker
+from stages.crops.landmarks.types import Landmarker
+from stages.crops.track import LandmarkCache
+from stages.lips.lips import GENERATORS
+from stages.media import storage
+
+
+class CutCrops(Step):
+    """Shard -> + crops of the chosen face."""
+
+    name = "crops"
+
+    @cached_property
+    def landmarker(self) -> Landmarker:
+        """The landmark model, loaded."""
+        return build_landmarker(self.config.crops.landmarks, self.weights)
+
+    def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
+        if row.kind != "shard" or row.ready or not row.facts["painted"]:
+            yield row
+            return
+        if storage.exists(self.work.marker(job.video_key, row.key)):
+            yield row  # another film of this run has the same shard, and made it
+            return
+        stage = Crops(self.config.crops, self.config.media, self.landmarker, GENERATORS[job.generator].crop_px)
+        cache = LandmarkCache(self.work.landmarks(job.video_key), keys.landmarks_key(self.config, self.weights))
+        video = storage.localize(job.film.video)
+        cut = stage(video, self.index(job), self.cast(job), row.start, row.end, cache)
+        assert cut.stack is not None
+        yield replace(row, payload=cut.stack.to_bytes()).with_facts(landmarks_located=cut.located)

@@ -1,0 +1,40 @@
+"""Crops + speech -> patches."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipeline.config import Config
+from pipeline.job import Job
+from pipeline.rows import Row
+from pipeline.steps.base import Step
+from stages.crops.types import FaceStack
+from stages.lips.lips import build_generator, redraw
+from stages.lips.types import Generator
+from stages.media import storage
+from stages.speech.mel import MelWindows
+from stages.speech.samples import Samples
+
+
+class DrawLips(Step):
+    """Crops + speech -> patches."""
+
+    name = "lips"
+
+    def __init__(self, config: Config, work: str) -> None:
+        super().__init__(config, work)
+        self._generators: dict[str, Generator] = {}
+
+    def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
+        if row.kind != "shard" or not row.payload:
+            yield row
+            return
+        generator = self._generators.get(job.generator)
+        if generator is None:
+            generator = self._generators[job.generator] = build_generator(job.generator, self.config.lips, self.weights)
+        stack = FaceStack.from_bytes(row.payload)
+        samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))
+        windows = MelWindows(samples, self.config.speech.mel_padding)
+        times = self.index(job).times[stack.frames]
+        patches = redraw(generator, stack, windows.at(times + generator.speech_shift_s))
+        notes = list(getattr(generator, "notes", []))
+        yield replace(row, payload=patches.to_bytes()).with_facts(**({"notes": notes} if notes else {}))

@@ -1,0 +1,108 @@
+"""Film -> cells still without faces; the dub decoded or spoken once."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipeline import keys
+from pipeline.job import Job
+from pipeline.ledger import cell_name, read_json, write_json
+from pipeline.rows import Row
+from pipeline.steps.base import Step, film_cells, load_index
+from stages.errors import DubError
+from stages.media import storage
+from stages.media.decode import check_supported, first_frame
+from stages.media.encode import check_encodable, encoder_for
+from stages.media.index import VideoIndex, index_video
+from stages.mux.tracks import check_deliverable
+from stages.speech.samples import RATE
+from stages.speech.track import decode_dub
+from stages.speech.tts import speak
+
+_LENGTH_SLACK_S = 0.1  # a dub may outlast the picture by less than three frames of 25 fps before it is «longer»
+
+
+def _identity_of(url: str) -> str:
+    return storage.identity(url) if storage.exists(url) else ""
+
+
+class Split(Step):
+    """Film -> its cells still without faces; the dub decoded or spoken once."""
+
+    name = "split"
+
+    def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
+        film = job.film
+        video_key = keys.video_key(film.video)
+        index = self._index(film.video, video_key)
+        video = storage.localize(film.video)
+        check_supported(video, index, first_frame(video, index, self.config.media))
+        check_encodable(video, index.picture, self.config.encode)
+        check_deliverable(film.output, encoder_for(index.picture.codec, self.config.encode), self.config.mux)
+        job = self._hear(job.model_copy(update={"video_key": video_key}), index)
+        job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
+        done = read_json(self.work.done(job.film_key, film.output))
+        if done is not None and done["identity"] == _identity_of(film.output):
+            yield replace(row, job=job.model_dump_json(), code=done["code"]).with_facts(**done, kept=True)
+            return
+        ours = self.config.run.overwrite or storage.exists(self.work.begun(job.film_key, film.output))
+        if storage.exists(film.output) and not ours:
+            raise DubError(
+                "bad_row",
+                f"{film.output} exists, and not from this film with these settings: remove it, or pass --overwrite",
+            )
+        out = replace(row, job=job.model_dump_json(), kind="cell")
+        cells = film_cells(index, self.config) if film.box is None else []
+        missing = self._missing(cells, video_key) if cells else []
+        facts = {"frames": len(index), "cells": len(cells), "cells_kept": len(cells) - len(missing)}
+        yield replace(row, job=out.job).with_facts(**facts, notes=self._heard(job))
+        if not missing:
+            yield replace(out, start=0, end=len(index), count=len(cells), ready=True)
+        for start, end in missing:
+            yield replace(out, start=start, end=end, count=len(cells))
+
+    def _index(self, url: str, video_key: str) -> VideoIndex:
+        kept = self.work.index(video_key)
+        try:
+            return load_index(kept)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError):  # not there, or not one of ours
+            storage.write_bytes(kept, index_video(url, self.config.media.limits).to_bytes())
+            return load_index(kept)
+
+    def _hear(self, job: Job, index: VideoIndex) -> Job:
+        """Decode or speak the dub, unless it is there; check its length against the picture's."""
+        film = job.film
+        speech_key = keys.speech_key(film, self.config.speech)
+        samples = self.work.speech(speech_key, ".npy")
+        facts_url = self.work.speech(speech_key, ".json")
+        sound = film.audio or self.work.speech(speech_key, ".wav")
+        facts = read_json(facts_url)
+        if facts is None:
+            if film.audio is None:
+                assert film.text is not None
+                speak(film.text, film.language, film.voice, sound, self.config.speech)
+            dub = decode_dub(
+                storage.localize(sound), samples, film.audio_track, self.config.speech, self.config.media.limits
+            )
+            facts = {"samples": dub.samples, "track": dub.track, "replaced": dub.replaced, "damaged": dub.damaged}
+            write_json(facts_url, facts)
+        longer_s = facts["samples"] / RATE - float(index.end_pts * index.time_base - index.zero_s)
+        if longer_s > _LENGTH_SLACK_S and film.audio_longer == "error":
+            raise DubError(
+                "audio_longer",
+                f"{film.id}: the dub is {longer_s:.2f} s longer than the picture; shorten it or set audio_longer: trim",
+            )
+        return job.model_copy(update={"speech_key": speech_key, "dub": sound, "dub_track": facts["track"]})
+
+    def _heard(self, job: Job) -> list[str]:
+        """What a reader of the report must know of the dub."""
+        facts = read_json(self.work.speech(job.speech_key, ".json")) or {}
+        told = {
+            "damaged": "damaged packets of the dub are silent",
+            "replaced": "samples of the dub were no numbers",
+        }
+        return [f"{facts[name]} {what}" for name, what in told.items() if facts.get(name)]
+
+    def _missing(self, cells: list[tuple[int, int]], video_key: str) -> list[tuple[int, int]]:
+        there = set(storage.names(self.work.cells(video_key)))
+        key = keys.faces_key(self.config, self.weights)
+        return [(start, end) for start, end in cells if cell_name(start, end, key) not in there]
