@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 NEEDS = {"faces": 1.0, "crops": 1.0, "lips": 2.0, "composite": 2.0}
 """CPUs one worker of a stage really uses, measured on 1080p: where there are enough, this is what it reserves."""
+_AT_LEAST = {"faces": 2}
+"""A film's shards wait for all its cells: on a small machine one worker would leave its other cores idle until then."""
 TASK_CPUS = 0.25
 """What a split, cast or mux task reserves."""
 
@@ -57,19 +59,20 @@ def plan_pools(nodes: Sequence[Node], workers: int | None, lips_on_gpu: bool) ->
             f"the cluster's machines have {shapes} CPU(s); Ray Data needs one for its own operators beside the "
             "workers': use a machine with 2 or more, or run with --executor inline"
         )
-    at_least = workers or 1
-    share = min(1.0, usable / (at_least * sum(NEEDS.values())), largest / max(NEEDS.values()))
+    at_least = {stage: workers or _AT_LEAST.get(stage, 1) for stage in NEEDS}
+    in_all = sum(NEEDS[stage] * size for stage, size in at_least.items())
+    share = min(1.0, usable / in_all, largest / max(NEEDS.values()))
     pools = {}
     for stage, need in NEEDS.items():
         # Floor to hundredths: the sum must stay below what is there.
         reserved = max(0.01, int(need * share * 100) / 100)
-        pools[stage] = Pool(reserved, 0.0, at_least, workers or max(1, int(usable // need)))
+        pools[stage] = Pool(reserved, 0.0, at_least[stage], workers or max(at_least[stage], int(usable // need)))
     if lips_on_gpu:
         pools["lips"] = Pool(min(1.0, pools["lips"].cpus), 1.0, 1, int(gpus))
     in_all = sum(pool.cpus * pool.min_size for pool in pools.values())
     if in_all > usable + 1e-6:
         raise PreflightError(
-            f"{at_least} worker(s) a stage need {in_all:.1f} CPUs, and the cluster has {usable:g} beside one kept free "
+            f"{workers or 1} worker(s) a stage need {in_all:.1f} CPUs, and the cluster has {usable:g} beside one kept free "
             "on each machine: lower run.workers"
         )
     return pools
