@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from pipeline.locate import READ
 from pipeline.overrides import ConfigError, apply, parse_yaml
 from stages.cast.settings import CastSettings
 from stages.composite.settings import CompositeSettings
@@ -14,6 +15,7 @@ from stages.faces.settings import FacesSettings
 from stages.lips.settings import LipsSettings
 from stages.media.encode import EncodeSettings
 from stages.media.settings import MediaSettings
+from stages.media.storage import is_local, local_path
 from stages.mux.settings import MuxSettings
 from stages.settings import Settings
 from stages.speech.settings import SpeechSettings
@@ -29,8 +31,22 @@ class RunSettings(Settings):
     """Which failed films make the exit status 2."""
     overwrite: bool = False
     """Replace outputs that exist. Without it a film whose output this work folder did not make is left alone."""
+    roots: list[str] = Field([])
+    """Folders and URL prefixes that every file of a manifest must lie under, links resolved. Empty: no limit, because
+    who writes a manifest is as a rule who runs it; set it where manifests come from others. The driver and the worker
+    both check. It is no sandbox: a file that is exchanged for a link after the check, or a web server's redirect, is
+    followed, so that workers should also run as a user who can read no more."""
     progress_s: float = Field(5.0, gt=0)
     """Seconds between two progress lines where there is no terminal."""
+
+    @field_validator("roots")
+    @classmethod
+    def _absolute(cls, roots: list[str]) -> list[str]:
+        """Workers have a folder of their own."""
+        for root in roots:
+            if not root or (not is_local(root) and root.partition("://")[0].lower() not in READ):
+                raise ValueError(f"{root!r} is not a folder or a prefix of {', '.join(s + '://' for s in READ)}")
+        return [str(local_path(root).expanduser().absolute()) if is_local(root) else root for root in roots]
 
 
 class Config(Settings):

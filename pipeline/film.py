@@ -16,6 +16,8 @@ from pydantic import (
 
 NOT_BUILT: Final = ("spans", "background", "enhance")
 """Columns of the design that are not built yet."""
+LOCATIONS: Final = ("video", "audio", "output")
+"""Columns that name a file, where they hold text."""
 
 # RFC 5646: language, up to three extlangs, script, region, variants, extensions, private use.
 _LANGUAGE = re.compile(

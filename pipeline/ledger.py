@@ -8,8 +8,6 @@ import hashlib
 import json
 from typing import Any
 
-import fsspec
-
 from stages.media import storage
 from stages.settings import digest
 
@@ -76,7 +74,7 @@ class WorkFolder:
         """
         name = hashlib.sha256(f"{what}:{run}".encode()).hexdigest()[:12]
         url = self.film(film, f"claims/{what}-{name}.json")
-        fs, path = fsspec.core.url_to_fs(url)
+        fs, path = storage.file_system(url)
         fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         try:
             # Exclusive where the file system can be (local: O_EXCL); elsewhere a lost race costs work, not truth.

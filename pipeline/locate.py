@@ -7,10 +7,12 @@ from typing import Final
 
 from stages.media.storage import is_local, local_path
 
-WRITTEN: Final = ("file", "s3", "gs", "az", "abfs", "memory")
+WRITTEN: Final = ("file", "s3", "gs", "gcs", "az", "abfs", "memory")
 """Schemes an output may have, besides none (a local path)."""
 READ: Final = (*WRITTEN, "http", "https")
 """Schemes an input may have."""
+ALIASES: Final = {"gcs": "gs", "abfs": "az"}
+"""Schemes that are another one's second name."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _LONGEST_BYTES: Final = 4096  # PATH_MAX of Linux
@@ -82,7 +84,7 @@ class SameFile:
         scheme, _, rest = location.partition("://")
         if scheme == "memory":
             rest = rest.lstrip("/")
-        return f"{'az' if scheme == 'abfs' else scheme}://{rest}"
+        return f"{ALIASES.get(scheme, scheme)}://{rest}"
 
 
 def _check_text(value: str) -> None:

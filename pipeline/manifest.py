@@ -7,14 +7,16 @@ given. A row with a problem does not stop the others.
 import difflib
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from pipeline.film import NOT_BUILT, Film, explain, together
+from pipeline.film import LOCATIONS, NOT_BUILT, Film, explain, together
 from pipeline.locate import LocationError, SameFile, absolute, base_of, resolve
 from pipeline.manifest_rows import Header, ManifestError, RawRow, read_rows, shown
+from pipeline.roots import Roots
 
 __all__ = [
     "MOST_PROBLEMS",
@@ -72,22 +74,23 @@ class _Row:
     problems: list[tuple[str | None, str]] = field(default_factory=list)
 
 
-def read_manifest(url: str) -> Manifest:
+def read_manifest(url: str, roots: Sequence[str] = ()) -> Manifest:
     """Read and check a `.jsonl`, `.ndjson`, `.csv` or `.parquet` manifest.
 
-    Relative paths are relative to the manifest. No file that a row names is opened. Raises ManifestError.
+    Relative paths are relative to the manifest. Rows whose files lie outside of `roots` are refused (none: no
+    limit). No file that a row names is opened. Raises ManifestError.
     """
     try:
         base = base_of(url)
     except LocationError as error:
         raise ManifestError(f"{shown(url)}: {error}") from error
     rows: list[_Row] = []
-    same, found, header = SameFile(), 0, 0
+    same, allowed, found, header = SameFile(), Roots(roots), 0, 0
     for item in read_rows(absolute(url)):
         if isinstance(item, Header):
             row, header = _check_header(url, item), 1
         else:
-            row = _check_row(item, base, same)
+            row = _check_row(item, base, same, allowed)
         rows.append(row)
         found += len(row.problems)
         if found > MOST_PROBLEMS:
@@ -115,7 +118,7 @@ def _check_header(url: str, header: Header) -> _Row:
     return _Row(header.line, problems=_unknown_columns(unknown))
 
 
-def _check_row(raw: RawRow, base: str, same: SameFile) -> _Row:
+def _check_row(raw: RawRow, base: str, same: SameFile, roots: Roots) -> _Row:
     row = _Row(raw.line, problems=list(raw.unreadable))
     given = {name: value for name, value in raw.values.items() if value is not None}
     if isinstance(given.get("id"), str):
@@ -125,7 +128,7 @@ def _check_row(raw: RawRow, base: str, same: SameFile) -> _Row:
     row.problems += _unknown_columns(list(given))
     given = {name: value for name, value in given.items() if name in Film.model_fields}
     row.problems += together(given)
-    misplaced = _locate(row, given, base, same)
+    misplaced = _locate(row, given, base, same, roots)
     try:
         row.film = Film(**given)
     except ValidationError as error:
@@ -133,10 +136,10 @@ def _check_row(raw: RawRow, base: str, same: SameFile) -> _Row:
     return row
 
 
-def _locate(row: _Row, given: dict[str, Any], base: str, same: SameFile) -> set[str]:
+def _locate(row: _Row, given: dict[str, Any], base: str, same: SameFile, roots: Roots) -> set[str]:
     """Replace the row's locations by absolute ones; the columns where that was not possible."""
     misplaced = set()
-    for column in ("video", "audio", "output"):
+    for column in LOCATIONS:
         value = given.get(column)
         if not isinstance(value, str):
             continue
@@ -144,6 +147,7 @@ def _locate(row: _Row, given: dict[str, Any], base: str, same: SameFile) -> set[
             location = resolve(value, base, write=column == "output")
             if column == "output" and not location.lower().endswith(OUTPUT_SUFFIXES):
                 raise LocationError(f"has to end in {', '.join(OUTPUT_SUFFIXES)}: others are not built yet")
+            roots.check(location)
         except LocationError as error:
             row.problems.append((column, str(error)))
             misplaced.add(column)
@@ -162,9 +166,9 @@ def _check_across(rows: list[_Row]) -> None:
             ids[row.id].append(row)
         if "output" in row.files:
             outputs[row.files["output"]].append(row)
-        for column in ("video", "audio"):
-            if column in row.files:
-                inputs.setdefault(row.files[column], (row, column))
+        for column, file in row.files.items():
+            if column != "output":
+                inputs.setdefault(file, (row, column))
     for group in ids.values():
         _name_the_others("id", group)
     for key, group in outputs.items():

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-import fsspec
 import pyarrow
 import pyarrow.parquet
+
+from stages.errors import DubError
+from stages.media.storage import file_system
 
 LONGEST_LINE: Final = 1 << 20
 """Bytes of one line of JSON Lines or CSV."""
@@ -67,13 +69,15 @@ class _Source:
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            fs, path = fsspec.core.url_to_fs(url)
+            fs, path = file_system(url)
             fs.invalidate_cache()
             info = fs.info(path)
             if info["type"] == "file" and (info.get("size") or 0) <= LARGEST_FILE:
                 self.file: IO[bytes] = fs.open(path, "rb")
         except FileNotFoundError as error:
             raise self.refused("there is no such file") from error
+        except DubError as error:
+            raise ManifestError(str(error)) from error
         except Exception as error:  # every file system of fsspec has errors of its own
             raise self.failed(error) from error
         if info["type"] != "file":

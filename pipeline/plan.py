@@ -45,7 +45,7 @@ class PlannedFilm:
 
 def plan_films(manifest: str, config: Config) -> Iterator[PlannedFilm]:
     """Every row of a manifest in its turn. Raises ManifestError when it cannot be read."""
-    read = read_manifest(manifest)
+    read = read_manifest(manifest, config.run.roots)
     for problem in read.problems:
         yield PlannedFilm(problem.id or f"line {problem.line}", problem=f"bad_row: {problem}")
     for film in read.films:

@@ -47,7 +47,7 @@ def dub(
     config = _settled(config or Config())
     if storage.is_local(work):
         work = str(storage.local_path(work).absolute())  # workers have a folder of their own
-    read = read_manifest(manifest)
+    read = read_manifest(manifest, config.run.roots)
     if not read.films:
         raise ManifestError("\n".join(["no film can be dubbed:", *(f"  {problem}" for problem in read.problems)]))
     _check_weights(read.films, config)

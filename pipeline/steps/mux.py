@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from pipeline.job import Job
 from pipeline.ledger import read_json, write_json
+from pipeline.roots import Roots
 from pipeline.rows import Row
 from pipeline.steps.base import Step
 from stages.errors import DubError
@@ -27,6 +28,7 @@ class MuxFilm(Step):
         if plan is None:
             raise DubError("internal", f"{job.film.id}: its plan is gone from the work folder")
         film = job.film
+        Roots(self.config.run.roots).check_film(film)
         segments = [storage.localize(self.work.segment(job.video_key, shard["key"])) for shard in plan["shards"]]
         # From here on a file at the output is ours, even if the driver dies before the film is marked as done.
         write_json(self.work.begun(job.film_key, film.output), {"output": film.output})

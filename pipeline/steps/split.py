@@ -6,6 +6,7 @@ from dataclasses import replace
 from pipeline import keys
 from pipeline.job import Job
 from pipeline.ledger import cell_name, read_json, write_json
+from pipeline.roots import Roots
 from pipeline.rows import Row
 from pipeline.steps.base import Step, film_cells, load_index
 from stages.errors import DubError
@@ -32,6 +33,7 @@ class Split(Step):
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
         film = job.film
+        Roots(self.config.run.roots).check_film(film)
         video_key = keys.video_key(film.video)
         index = self._index(film.video, video_key)
         video = storage.localize(film.video)
@@ -50,6 +52,7 @@ class Split(Step):
                 "bad_row",
                 f"{film.output} exists, and not from this film with these settings: remove it, or pass --overwrite",
             )
+        storage.check_writable(film.output)
         out = replace(row, job=job.model_dump_json(), kind="cell")
         cells = film_cells(index, self.config) if film.box is None else []
         missing = self._missing(cells, video_key) if cells else []

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from stages.errors import DubError
 from stages.media.settings import MediaLimits
+from stages.media.storage import check_file
 
 FORMATS = "mov,matroska,webm,mpegts,avi,wav,mp3,flac,ogg,aac"
 """Demuxers that read one self-contained file."""
@@ -30,8 +31,7 @@ def open_media(path: Path | str, limits: MediaLimits | None = None) -> Iterator[
     """
     limits = limits or MediaLimits()
     path = Path(path)
-    if not path.is_file():
-        raise DubError("not_found", f"{path}: {'is not a file' if path.exists() else 'there is no such file'}")
+    check_file(str(path))
     try:
         container = av.open(
             f"file:{path}",

@@ -1,5 +1,6 @@
 """Files at any fsspec URL: read, list, and publish whole or not at all."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -20,7 +21,25 @@ _EDGE = 1 << 16
 """Bytes of a file's head and tail in its identity."""
 _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created")
 _CACHE_GB = "DUBLINE_CACHE_GB"
+_LARGEST = 1 << 30
+"""Bytes that are read at once: three times the arrays of the longest film (`MediaLimits.max_frames`)."""
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _IN_USE_S = 3600
+
+
+SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "http", "https", "memory")
+"""What is opened. fsspec knows some forty more that unpack archives, keep copies or run programs."""
+
+
+def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """fsspec's file system of a URL, and the path in it. Raises DubError `unsupported`: not one of `SCHEMES`."""
+    if is_local(url):
+        return fsspec.filesystem("file"), str(local_path(url))
+    scheme = url.partition("://")[0]
+    if "::" in url or scheme.lower() not in SCHEMES:
+        raise DubError("unsupported", f"{url}: «{scheme[:40]}://» is not opened, only {', '.join(SCHEMES)}")
+    fs, path = fsspec.core.url_to_fs(url)
+    return fs, str(path)
 
 
 def is_local(url: str) -> bool:
@@ -41,17 +60,23 @@ def join(root: str, *names: str) -> str:
 def exists(url: str) -> bool:
     """Whether a file or folder is there."""
     if is_local(url):
-        return local_path(url).exists()
-    fs, path = fsspec.core.url_to_fs(url)
+        try:
+            return local_path(url).exists()
+        except OSError:  # a name that no file can have
+            return False
+    fs, path = file_system(url)
     fs.invalidate_cache()
     return bool(fs.exists(path))
 
 
-def read_bytes(url: str) -> bytes:
-    """The whole file. Raises FileNotFoundError."""
-    if is_local(url):
-        return local_path(url).read_bytes()
-    fs, path = fsspec.core.url_to_fs(url)
+def read_bytes(url: str, limit: int = _LARGEST) -> bytes:
+    """The whole file. Raises FileNotFoundError, and ValueError for what is no file or has more than `limit` bytes."""
+    fs, path = file_system(url)
+    if is_local(url) and not stat.S_ISREG(local_path(url).stat().st_mode):  # a pipe would be waited for
+        raise ValueError(f"{url}: is not a file")
+    size = fs.size(path) or 0
+    if size > limit:
+        raise ValueError(f"{url}: has {size} bytes; the most is {limit}")
     return bytes(fs.cat_file(path))
 
 
@@ -60,7 +85,7 @@ def remove(url: str) -> None:
     if is_local(url):
         local_path(url).unlink(missing_ok=True)
         return
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = file_system(url)
     if fs.exists(path):
         fs.rm_file(path)
 
@@ -68,9 +93,9 @@ def remove(url: str) -> None:
 def names(folder: str) -> list[str]:
     """Names in a folder, sorted, but for hidden ones; empty when there is no such folder. Never a stale listing."""
     if is_local(folder):
-        path = local_path(folder)
-        return sorted(p.name for p in path.iterdir() if not p.name.startswith(".")) if path.is_dir() else []
-    fs, path = fsspec.core.url_to_fs(folder)
+        here = local_path(folder)
+        return sorted(p.name for p in here.iterdir() if not p.name.startswith(".")) if here.is_dir() else []
+    fs, path = file_system(folder)
     fs.invalidate_cache()
     try:
         found = (str(p).rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False))
@@ -94,30 +119,70 @@ def publishing(url: str, suffix: str = "") -> Iterator[Path]:
     """
     if is_local(url):
         target = local_path(url)
-        target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.parent / f".{uuid.uuid4().hex}.partial{suffix}"
-        try:
-            yield partial
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with naming_the_disk(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield partial
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
         return
-    with tempfile.TemporaryDirectory(prefix="dubline-") as scratch:
-        partial = Path(scratch) / f"file{suffix}"
+    with scratch_folder() as scratch:
+        partial = scratch / f"file{suffix}"
         yield partial
-        fs, path = fsspec.core.url_to_fs(url)
+        fs, path = file_system(url)
         parent = path.rsplit("/", 1)[0]
         fs.makedirs(parent, exist_ok=True)
         fs.put_file(str(partial), path)
+
+
+@contextmanager
+def naming_the_disk(folder: Path) -> Iterator[None]:
+    """For a block that writes into `folder`: a full disk is a DubError `internal` that names it and says what to do."""
+    try:
+        yield
+    except OSError as error:  # PyAV's errors are OSErrors too
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f"{folder}: no room left to write ({error.strerror})"
+        raise DubError("internal", f"{where}; make room there and run the same command again") from error
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder of this machine that is gone after the block. A full disk is named as in `naming_the_disk`."""
+    with naming_the_disk(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="dubline-") as folder:
+        yield Path(folder)
+
+
+def check_writable(url: str) -> None:
+    """Refuse before any work an output that cannot be written at its end; its folder is made.
+
+    What a bucket takes is known only once it is asked to. Raises DubError `bad_row`, `internal` for a full disk.
+    """
+    if not is_local(url):
+        return
+    target = local_path(url)
+    try:
+        with naming_the_disk(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():
+                raise DubError("bad_row", f"{url}: is a folder, not a file")
+            with tempfile.TemporaryFile(dir=target.parent, prefix=".dubline-"):
+                pass
+    except OSError as error:
+        raise DubError("bad_row", f"{url}: cannot be written: {error.strerror}; choose another output") from error
 
 
 def open_read(url: str) -> IO[Any]:
     """A seekable binary reader. Raises FileNotFoundError."""
     if is_local(url):
         return local_path(url).open("rb")
-    file: IO[Any] = fsspec.open(url, "rb").open()
+    fs, path = file_system(url)
+    file: IO[Any] = fs.open(path, "rb")
     return file
 
 
@@ -126,10 +191,7 @@ def identity(url: str) -> str:
 
     Raises DubError `not_found`, `unsupported` for a server that does not tell a file's size.
     """
-    try:
-        size, stamp = _size_and_stamp(url)
-    except FileNotFoundError as error:
-        raise DubError("not_found", f"{url}: there is no such file") from error
+    size, stamp = check_file(url)
     hasher = hashlib.sha256(f"{size}:{stamp}".encode())
     with open_read(url) as file:
         hasher.update(file.read(_EDGE))
@@ -140,13 +202,12 @@ def identity(url: str) -> str:
 
 def _size_and_stamp(url: str) -> tuple[int, str]:
     if is_local(url):
-        path = local_path(url)
-        facts = path.stat()
+        facts = local_path(url).stat()
         if not stat.S_ISREG(facts.st_mode):  # reading a pipe or a device might never end
-            kind = "a folder" if path.is_dir() else "a pipe or a device"
+            kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe or a device"
             raise DubError("not_found", f"{url}: is {kind}, not a file")
         return facts.st_size, str(facts.st_mtime_ns)
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = file_system(url)
     fs.invalidate_cache()
     info = fs.info(path)
     if info["type"] != "file":
@@ -158,6 +219,19 @@ def _size_and_stamp(url: str) -> tuple[int, str]:
     return int(info["size"]), str(stamp)
 
 
+def check_file(url: str) -> tuple[int, str]:
+    """A file's size in bytes, and what changes with its content: ETag or time.
+
+    Raises DubError `not_found` for what is no file: nothing, a folder, a pipe, a socket, a device.
+    """
+    try:
+        return _size_and_stamp(url)
+    except FileNotFoundError as error:
+        raise DubError("not_found", f"{url}: there is no such file") from error
+    except OSError as error:  # links in a circle, a name too long, no permission
+        raise DubError("not_found", f"{url}: cannot be read: {error.strerror or error}") from error
+
+
 def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None) -> Path:
     """A local path with the content of `url`: the file itself, or a node-local copy made once.
 
@@ -167,19 +241,17 @@ def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None
     Raises DubError `not_found`, or `decode_error` when the source changes while it is copied.
     """
     if is_local(url):
-        path = local_path(url)
-        if not path.is_file():
-            raise DubError("not_found", f"{path}: {'is not a file' if path.exists() else 'there is no such file'}")
-        return path
+        check_file(url)
+        return local_path(url)
     folder = cache or _own_cache()
     known = identity(url)
     suffix = Path(url.split("?", 1)[0]).suffix[:10]
     target = folder / f"{hashlib.sha256((url + known).encode()).hexdigest()[:24]}{suffix}"
     with FileLock(folder / f".{target.name}.lock"):
         if not target.exists():
-            fs, path = fsspec.core.url_to_fs(url)
+            fs, remote = file_system(url)
             with publishing(str(target)) as partial:
-                fs.get_file(path, str(partial))
+                fs.get_file(remote, str(partial))
                 if identity(url) != known:
                     raise DubError("decode_error", f"{url}: changed while it was read; run again")
             limit = cache_bytes if cache_bytes is not None else int(float(os.environ.get(_CACHE_GB, "100")) * 1e9)

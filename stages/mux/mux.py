@@ -1,7 +1,6 @@
 """Joined picture + dub + the source's other tracks -> the film, checked, published whole or not at all."""
 
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -60,8 +59,8 @@ def mux_film(
     the result is not exactly the film.
     """
     suffix = Path(output).suffix.lower()
-    with tempfile.TemporaryDirectory(prefix="dubline-mux-") as scratch:
-        picture = Path(scratch) / "picture.mp4"
+    with storage.scratch_folder() as scratch:
+        picture = scratch / "picture.mp4"
         check_deliverable(output, _codec(segments[0]), settings)
         join_segments(segments, index, picture)
         carried = carry(video, suffix, settings)
