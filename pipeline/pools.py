@@ -72,7 +72,7 @@ def plan_pools(nodes: Sequence[Node], workers: int | None, lips_on_gpu: bool) ->
     in_all = sum(pool.cpus * pool.min_size for pool in pools.values())
     if in_all > usable + 1e-6:
         raise PreflightError(
-            f"{workers or 1} worker(s) a stage need {in_all:.1f} CPUs, and the cluster has {usable:g} beside one kept free "
-            "on each machine: lower run.workers"
+            f"{workers or 1} worker(s) a stage need {in_all:.1f} CPUs, and the cluster has {usable:g} beside one kept "
+            "free on each machine: lower run.workers"
         )
     return pools
