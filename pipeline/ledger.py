@@ -6,10 +6,15 @@ file appears whole or not at all (design section 4).
 
 import hashlib
 import json
+import re
 from typing import Any
 
+from stages.errors import DubError
 from stages.media import storage
 from stages.settings import digest
+
+_KEY = re.compile(r"[0-9A-Za-z_-]{1,80}")
+_LARGEST_JSON = 64 << 20
 
 
 class WorkFolder:
@@ -44,11 +49,11 @@ class WorkFolder:
 
     def segment(self, video: str, key: str) -> str:
         """A finished segment."""
-        return storage.join(self.segments(video), f"{key}.mp4")
+        return storage.join(self.segments(video), f"{_key(key)}.mp4")
 
     def marker(self, video: str, key: str) -> str:
         """The JSON beside a finished segment; it is written last."""
-        return storage.join(self.segments(video), f"{key}.json")
+        return storage.join(self.segments(video), f"{_key(key)}.json")
 
     def film(self, film: str, name: str) -> str:
         """plan.json and cast.npz of a film."""
@@ -95,9 +100,17 @@ def write_json(url: str, value: Any) -> None:
     storage.write_bytes(url, json.dumps(value, indent=1, sort_keys=True).encode())
 
 
-def read_json(url: str) -> Any | None:
-    """JSON, or None when the file is not there or not whole JSON (then it is made again)."""
+def read_json(url: str, *needs: str) -> Any | None:
+    """JSON, or None when the file is not there, not whole JSON, or no object with the keys `needs`: made again then."""
     try:
-        return json.loads(storage.read_bytes(url))
-    except (FileNotFoundError, ValueError):
+        value = json.loads(storage.read_bytes(url, _LARGEST_JSON))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
+    return value if not needs or (isinstance(value, dict) and value.keys() >= set(needs)) else None
+
+
+def _key(text: str) -> str:
+    """What a JSON file of the work folder calls a key, if it is one: it names files. Raises DubError `internal`."""
+    if not _KEY.fullmatch(text):
+        raise DubError("internal", f"{text[:60]!r} in the work folder is no key: somebody else wrote there; remove it")
+    return text

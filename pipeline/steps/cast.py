@@ -58,10 +58,13 @@ class MakeCast(Step):
         for start, end in film_cells(index, self.config):
             url = self.work.cell(job.video_key, start, end, key)
             try:
-                yield CellFaces.from_bytes(storage.read_bytes(url))
-            except (ValueError, KeyError, TypeError) as error:
+                cell = CellFaces.from_bytes(storage.read_bytes(url))
+                if (cell.start, cell.end) != (start, end):
+                    raise ValueError(f"the frames [{cell.start}, {cell.end})")
+            except ValueError as error:
                 storage.remove(url)
                 raise DubError("internal", f"{url} was damaged and is removed; run the same command again") from error
+            yield cell
 
     def _windows(self, job: Job) -> MelWindows:
         samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))

@@ -28,7 +28,7 @@ class PaintSegment(Step):
         if row.kind != "shard" or row.ready:
             yield replace(row, payload=b"")
             return
-        marker = read_json(self.work.marker(job.video_key, row.key))
+        marker = read_json(self.work.marker(job.video_key, row.key), "frames")
         if marker is None:
             marker = self._make(row, job)
         plan = read_json(self.work.film(job.film_key, "plan.json"))

@@ -42,7 +42,7 @@ class Split(Step):
         check_deliverable(film.output, encoder_for(index.picture.codec, self.config.encode), self.config.mux)
         job = self._hear(job.model_copy(update={"video_key": video_key}), index)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
-        done = read_json(self.work.done(job.film_key, film.output))
+        done = read_json(self.work.done(job.film_key, film.output), "code", "identity")
         if done is not None and done["identity"] == _identity_of(film.output):
             yield replace(row, job=job.model_dump_json(), code=done["code"]).with_facts(**done, kept=True)
             return
@@ -67,7 +67,7 @@ class Split(Step):
         kept = self.work.index(video_key)
         try:
             return load_index(kept)
-        except (FileNotFoundError, ValueError, KeyError, TypeError, EOFError):  # not there, or not one of ours
+        except (FileNotFoundError, ValueError):  # not there, or not one of ours
             storage.write_bytes(kept, index_video(url, self.config.media.limits).to_bytes())
             return load_index(kept)
 
@@ -78,7 +78,7 @@ class Split(Step):
         samples = self.work.speech(speech_key, ".npy")
         facts_url = self.work.speech(speech_key, ".json")
         sound = film.audio or self.work.speech(speech_key, ".wav")
-        facts = read_json(facts_url)
+        facts = read_json(facts_url, "samples", "track")
         if facts is None:
             if film.audio is None:
                 assert film.text is not None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.arrays import F32, I32, pack, unpack
+from stages.arrays import F32, I32, check_shapes, pack, unpack
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,14 @@ class Cast:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Cast":
-        """Read cast.npz."""
-        return cls(**unpack(data))  # type: ignore[arg-type]
+        """Read cast.npz. Raises ValueError when it is not one."""
+        arrays = unpack(data)
+        numbers = {"shots": (np.int32, "n"), "runs": (np.int32, "n")}
+        check_shapes(arrays, {"boxes": (np.float32, "n 4"), "points": (np.float32, "n 5 2"), **numbers})
+        cast = cls(**arrays)  # type: ignore[arg-type]
+        if not np.isfinite(cast.boxes[cast.painted]).all():
+            raise ValueError("a cast whose painted boxes are no numbers")
+        return cast
 
     @property
     def painted(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

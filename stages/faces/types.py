@@ -1,11 +1,24 @@
 """What a detector finds in one picture, and what the cache holds for one cell."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from stages.arrays import F32, I64, U8, pack, unpack
+from stages.arrays import F32, I64, U8, check_shapes, pack, unpack
+
+_FORM = {
+    "grid": (np.int64, "3"),
+    "cut_threshold": (np.float64, ""),
+    "looked": (np.int64, "m"),
+    "frames": (np.int64, "k"),
+    "boxes": (np.float32, "k 4"),
+    "scores": (np.float32, "k"),
+    "points": (np.float32, "k 5 2"),
+    "cuts": (np.int64, "c"),
+    "first": (np.uint8, "h w 3"),
+    "last": (np.uint8, "h w 3"),
+}
 
 
 @dataclass(frozen=True)
@@ -82,9 +95,15 @@ class CellFaces:
     def from_bytes(cls, data: bytes) -> "CellFaces":
         """Read a cache file. Raises ValueError when it is not one."""
         arrays = unpack(data)
-        missing = {field.name for field in fields(cls)} - {"start", "end", "stride"} - set(arrays)
-        if missing or "grid" not in arrays:
-            raise ValueError(f"not a cell of faces: {', '.join(sorted(missing)) or 'grid'} missing")
+        check_shapes(arrays, _FORM)
         start, end, stride = (int(v) for v in arrays.pop("grid"))
         threshold = float(arrays.pop("cut_threshold"))
-        return cls(start=start, end=end, stride=stride, cut_threshold=threshold, **arrays)  # type: ignore[arg-type]
+        cell = cls(start=start, end=end, stride=stride, cut_threshold=threshold, **arrays)  # type: ignore[arg-type]
+        if not (0 <= start < end and stride > 0):
+            raise ValueError(f"not a cell of faces: frames [{start}, {end}), every {stride}th")
+        for frames in (cell.looked, cell.frames, cell.cuts):
+            if len(frames) and (frames[0] < start or frames[-1] >= end or (np.diff(frames) < 0).any()):
+                raise ValueError("not a cell of faces: frames outside of the cell, or not in order")
+        if not (np.isfinite(cell.boxes).all() and np.isfinite(cell.scores).all()):
+            raise ValueError("not a cell of faces: boxes or scores that are no numbers")
+        return cell

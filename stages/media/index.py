@@ -1,6 +1,7 @@
 """A film's frame grid: every frame's presentation time, from one pass over the packets, without decoding."""
 
 import json
+import math
 import re
 from array import array
 from dataclasses import asdict, dataclass
@@ -12,14 +13,16 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
+from pydantic import TypeAdapter
 
-from stages.arrays import F64, I64, Bool, pack, unpack
+from stages.arrays import F64, I64, Bool, check_shapes, pack, unpack
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.open import open_media, video_stream
 from stages.media.settings import MediaLimits
 from stages.media.whole import check_whole
 
+_GRID = ("pts", "dts", "coded", "duration")
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 
 
@@ -115,17 +118,26 @@ class VideoIndex:
     def from_bytes(cls, data: bytes) -> "VideoIndex":
         """Read a cache file. Raises ValueError when it is not one."""
         arrays = unpack(data)
+        check_shapes(
+            arrays, {**dict.fromkeys(_GRID, (np.int64, "n")), "keyframe": (np.bool_, "n"), "facts": (np.uint8, "f")}
+        )
         try:
             facts = json.loads(arrays.pop("facts").tobytes())
-            picture = facts["picture"]
-            return cls(
+            index = cls(
                 **arrays,  # type: ignore[arg-type]
                 time_base=Fraction(*facts["time_base"]),
-                zero_s=facts["zero_s"],
-                picture=Picture(**{**picture, "sar": tuple(picture["sar"]), "rate": tuple(picture["rate"])}),
+                zero_s=float(facts["zero_s"]),
+                picture=TypeAdapter(Picture).validate_python(facts["picture"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ZeroDivisionError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a packet index: {error}") from error
+        if not (len(index) and index.time_base > 0 and math.isfinite(index.zero_s)):
+            raise ValueError("a packet index without frames or without a clock")
+        if not np.array_equal(np.sort(index.coded), np.arange(len(index))) or index.duration.min() < 0:
+            raise ValueError("a packet index whose frames are not in order")
+        if (np.diff(index.pts) <= 0).any():
+            raise ValueError("a packet index whose times do not ascend")
+        return index
 
 
 def index_video(url: str, limits: MediaLimits | None = None) -> VideoIndex:

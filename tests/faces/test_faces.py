@@ -65,7 +65,7 @@ def test_every_face_is_kept_with_its_frame_and_survives_the_cache(no_weights):
 def test_cache_of_something_else_is_refused():
     from stages.arrays import pack
 
-    with pytest.raises(ValueError, match="not a cell"):
+    with pytest.raises(ValueError, match="instead of"):
         CellFaces.from_bytes(pack({"looked": np.zeros(1)}))
 
 
