@@ -150,6 +150,11 @@ class Film(BaseModel):
     audio_track: Annotated[int | str, BeforeValidator(_check_track)] | None = None
     """Which audio track of `audio` is the dub: its number, from 0, or its language. None: the first."""
 
+    @property
+    def suffix(self) -> str:
+        """The delivery's container, as .mp4."""
+        return "." + self.output.rsplit(".", 1)[-1].lower()
+
     @model_validator(mode="after")
     def _check_together(self) -> "Film":
         given = {name for name in type(self).model_fields if getattr(self, name) is not None}

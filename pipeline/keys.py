@@ -18,6 +18,7 @@ from stages.crops.landmarks.smooth import reach_s
 from stages.faces.faces import faces_key as _faces_key
 from stages.lips.lips import generator_key, speech_shift_s
 from stages.media import storage
+from stages.media.encode import encoder_for
 from stages.media.index import VideoIndex
 from stages.mux.mux import STAGE_VERSION as MUX_VERSION
 from stages.settings import digest
@@ -69,7 +70,7 @@ def film_key(job: Job, config: Config, weights: Weights) -> str:
         job.video_key,
         job.speech_key,
         film,
-        job.film.output.rsplit(".", 1)[-1].lower(),
+        job.film.suffix,
         faces_key(config, weights) if job.film.box is None else "",
         config.cast,
         config.split,
@@ -101,10 +102,13 @@ class ShardKeys:
         self, job: Job, config: Config, weights: Weights, index: VideoIndex, cast: Cast, windows: MelWindows
     ) -> None:
         self._video, self._index, self._cast, self._windows = job.video_key, index, cast, windows
-        self._plain = digest(COMPOSITE_VERSION, config.encode)
+        # What `auto` stands for: a film as .webm and as .mp4 has different segments.
+        encoder = encoder_for(index.picture.codec, config.encode, job.film.suffix)
+        self._plain = digest(COMPOSITE_VERSION, config.encode, encoder)
         self._painted = digest(
             _picture_key(config, weights),
             generator_key(job.generator, config.lips, weights),
+            encoder,
         )
         self._shift_s = speech_shift_s(job.generator, config.lips)
         landmarks = config.crops.landmarks

@@ -64,8 +64,8 @@ def _planned(film: Film, config: Config) -> PlannedFilm:
     picture = index.picture
     video = storage.localize(film.video)
     check_supported(video, index, first_frame(video, index, config.media))
-    check_encodable(video, picture, config.encode)
-    check_deliverable(film.output, encoder_for(picture.codec, config.encode), config.mux)
+    check_encodable(video, picture, config.encode, film.suffix)
+    check_deliverable(film.output, encoder_for(picture.codec, config.encode, film.suffix), config.mux)
     longest = longest_shard(film.generator or config.lips.generator)
     shards = cut_ranges(len(index), index.keyframes, index.times, config.split.shard_s, longest)
     return PlannedFilm(

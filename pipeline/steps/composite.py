@@ -43,7 +43,7 @@ class PaintSegment(Step):
         video = storage.localize(job.film.video)
         patches = FaceStack.from_bytes(row.payload) if row.payload else None
         with storage.publishing(self.work.segment(job.video_key, row.key), ".mp4") as partial:
-            made = self.stage(video, self.index(job), row.start, row.end, patches, partial)
+            made = self.stage(video, self.index(job), row.start, row.end, patches, partial, job.film.suffix)
         marker = {"frames": made.frames, "painted": made.painted, "start": row.start, "end": row.end}
         write_json(self.work.marker(job.video_key, row.key), marker)
         return marker

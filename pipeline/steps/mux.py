@@ -10,6 +10,7 @@ from pipeline.rows import Row
 from pipeline.steps.base import Step
 from stages.errors import DubError
 from stages.media import storage
+from stages.media.encode import check_encodable
 from stages.mux.mux import Dub, mux_film
 
 
@@ -39,7 +40,7 @@ class MuxFilm(Step):
             "output": film.output,
             "identity": storage.identity(film.output),
             "bytes": made.size,
-            "notes": made.notes,
+            "notes": [*self._reshaped(job), *made.notes],
             "frames": plan["frames"],
             "painted": plan["painted"],
             "shots": plan["shots"],
@@ -47,3 +48,8 @@ class MuxFilm(Step):
         }
         write_json(self.work.done(job.film_key, film.output), done)
         yield Row(kind="film", film=row.film, job=row.job, code=str(done["code"]), facts=done)
+
+    def _reshaped(self, job: Job) -> list[str]:
+        """What the encoder asked of the picture."""
+        video = storage.localize(job.film.video)
+        return check_encodable(video, self.index(job).picture, self.config.encode, job.film.suffix)

@@ -42,9 +42,16 @@ class Composite:
         cv2.setNumThreads(1)  # the parallel part is our threads (media.md 7.6: 2.1 times against 1.1)
 
     def __call__(
-        self, video: Path, index: VideoIndex, start: int, end: int, patches: FaceStack | None, target: Path
+        self,
+        video: Path,
+        index: VideoIndex,
+        start: int,
+        end: int,
+        patches: FaceStack | None,
+        target: Path,
+        suffix: str = ".mp4",
     ) -> Segment:
-        """Write frames [start, end) of a film to `target`, an MP4 segment."""
+        """Write frames [start, end) of a film to `target`, a segment of a film that is delivered as `suffix`."""
         items = {} if patches is None else {int(frame): k for k, frame in enumerate(patches.frames)}
         own = threading.local()
 
@@ -61,7 +68,7 @@ class Composite:
             return frame
 
         with (
-            SegmentWriter(target, index.picture, index.time_base, self._encode) as writer,
+            SegmentWriter(target, index.picture, index.time_base, self._encode, suffix) as writer,
             # Closed here and not when the garbage collector comes by: after an error no thread may go on decoding.
             closing(ahead(read_frames(video, index, start, end, self._media), _DECODED_AHEAD)) as decoded,
             closing(map_ordered(painted, decoded, self._settings.threads)) as frames,

@@ -1,6 +1,8 @@
 """Segments: encoded pictures in an MP4 that keeps every pts, so that segments of one film join by packets."""
 
+import os
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Self
@@ -12,53 +14,134 @@ from av.video.stream import VideoStream
 from pydantic import Field
 
 from stages.errors import DubError
+from stages.media.encoders import ENCODERS, encoder_options
 from stages.media.index import Picture
 from stages.media.ladder import dts_ladder
-from stages.media.planes import FORMATS
+from stages.media.planes import FORMATS, planes
 from stages.settings import Settings
 
-_SAME_FAMILY = {"h264": "libx264", "hevc": "libx265", "ffv1": "ffv1"}
+_FAMILY = {encoder.codec: name for name, encoder in ENCODERS.items()}
+_FULL_RANGE, _UNTAGGED = 2, 2  # of color_range; of matrix, primaries and transfer (H.273)
+# Full range by the format's name, which only some encoders know: the same samples, and the tag says the same.
+_PLAIN = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p"}
 
 
 class EncodeSettings(Settings):
     """How segments are encoded. One film's segments all use the same."""
 
-    codec: Literal["auto", "libx264", "libx265", "ffv1"] = "auto"
-    """`auto`: the source's family (H.264, HEVC), and libx264 for every other one. ffv1 is lossless."""
+    codec: Literal["auto", "libx264", "libx265", "libvpx-vp9", "libsvtav1", "prores_ks", "ffv1"] = "auto"
+    """`auto`: the source's family where the delivery's players expect it (H.264 and HEVC; ProRes in .mov; VP9 and AV1
+    in .webm), else libvpx-vp9 in .webm and libx264 everywhere else. ffv1 is lossless."""
     crf: float = Field(18.0, ge=0, le=51)
-    """Constant rate factor of x264 and x265: lower is better and larger. 18 is hard to tell from the source."""
+    """Constant rate factor on x264's scale: lower is better and larger. 18 is hard to tell from the source. VP9 and
+    AV1 get the like of it on theirs (times 63/51); ffv1 and ProRes have none."""
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
         "medium"
     )
-    """Encoder effort. At 1080p the encoder is what a CPU spends its time on: `veryfast` is 2.5 times faster."""
+    """Encoder effort, in x264's words for every encoder that has one. At 1080p the encoder is what a CPU spends its
+    time on: `veryfast` is 2.5 times faster."""
     threads: int = Field(2, ge=1, le=64)
     """Encoder threads of one worker. It changes the encoder's picture (media.md 7.2), so it is a setting, not the
     machine's core count."""
     gop_s: float = Field(10.0, gt=0, le=60)
     """Longest distance of keyframes in seconds."""
+    odd_size: Literal["unsupported", "pad"] = "unsupported"
+    """For pictures of odd width or height that the encoder refuses: `unsupported` fails the film; `pad` repeats the
+    last column or row once, and the report says so."""
 
 
-def encoder_for(codec: str, settings: EncodeSettings) -> str:
-    """The encoder for a source of `codec` (FFmpeg's canonical name)."""
-    return _SAME_FAMILY.get(codec, "libx264") if settings.codec == "auto" else settings.codec
+def encoder_for(codec: str, settings: EncodeSettings, suffix: str) -> str:
+    """The encoder for a source of `codec` (FFmpeg's canonical name) that is delivered as `suffix` (.mp4, .webm ...)."""
+    if settings.codec != "auto":
+        return settings.codec
+    own = _FAMILY.get(codec)
+    if own is not None and suffix in ENCODERS[own].kept_in:
+        return own
+    return "libvpx-vp9" if suffix == ".webm" else "libx264"
 
 
-def check_encodable(path: Path, picture: Picture, settings: EncodeSettings) -> None:
-    """Refuse before any work what the encoder would refuse at the first frame: DubError `unsupported`."""
-    name = encoder_for(picture.codec, settings)
-    formats = {f.name for f in av.Codec(name, "w").video_formats or ()}
-    if picture.pix_fmt not in formats:
-        raise DubError(
-            "unsupported", f"{path}: {name} does not encode {picture.pix_fmt}; set encode.codec to another one"
-        )
-    layout = FORMATS.get(picture.pix_fmt)
-    cut = layout is not None and (picture.width % (1 << layout.shift_x) or picture.height % (1 << layout.shift_y))
-    if name != "ffv1" and cut:
+@dataclass(frozen=True)
+class Coded:
+    """What an encoder is given for a picture."""
+
+    encoder: str
+    width: int
+    height: int
+    pix_fmt: str
+
+
+def coded_as(picture: Picture, settings: EncodeSettings, suffix: str) -> Coded:
+    """How a source's pictures go into its delivery's encoder."""
+    name = encoder_for(picture.codec, settings, suffix)
+    pix_fmt = picture.pix_fmt if picture.pix_fmt in _takes(name) else _PLAIN.get(picture.pix_fmt, picture.pix_fmt)
+    width, height = picture.width, picture.height
+    layout = FORMATS.get(pix_fmt)
+    if layout is not None and settings.odd_size == "pad" and ENCODERS[name].even:
+        width += width % (1 << layout.shift_x)
+        height += height % (1 << layout.shift_y)
+    return Coded(name, width, height, pix_fmt)
+
+
+def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suffix: str) -> list[str]:
+    """Refuse before any work what the encoder would refuse at the first frame: DubError `unsupported`.
+
+    Returns what a reader of the report must know of the delivered picture.
+    """
+    coded = coded_as(picture, settings, suffix)
+    encoder = ENCODERS[coded.encoder]
+    size = f"{picture.width}x{picture.height}"
+    if suffix not in encoder.suffixes:
         raise DubError(
             "unsupported",
-            f"{path}: {name} refuses the odd size {picture.width}x{picture.height} in {picture.pix_fmt}; "
-            "set encode.codec to ffv1, or pad the film first",
+            f"{path}: {suffix} cannot carry {encoder.codec}; set encode.codec to auto, or deliver as "
+            f"{' or '.join(sorted(encoder.suffixes))}",
         )
+    if coded.pix_fmt not in _takes(coded.encoder):
+        others = [name for name in ENCODERS if coded.pix_fmt in _takes(name) and suffix in ENCODERS[name].suffixes]
+        advice = f"set encode.codec to {' or '.join(others)}" if others else "deliver it in another container"
+        raise DubError("unsupported", f"{path}: {coded.encoder} does not encode {picture.pix_fmt}; {advice}")
+    layout = FORMATS.get(coded.pix_fmt)
+    cut = layout is not None and (coded.width % (1 << layout.shift_x) or coded.height % (1 << layout.shift_y))
+    if encoder.even and cut:
+        raise DubError(
+            "unsupported",
+            f"{path}: {coded.encoder} refuses the odd size {size} in {picture.pix_fmt}; "
+            "set encode.odd_size to pad, or encode.codec to ffv1",
+        )
+    if min(picture.width, picture.height) < encoder.least_px:
+        raise DubError("unsupported", f"{path}: {coded.encoder} refuses the size {size}; set encode.codec to ffv1")
+    tags = {picture.matrix, picture.primaries, picture.transfer}
+    tagged = encoder.lone_tags or _UNTAGGED not in tags
+    if _is_full(picture) and not (encoder.full_range and tagged):
+        # Taken for limited range, the film would come out with less contrast or more than it had.
+        raise DubError(
+            "unsupported", f"{path}: {coded.encoder} cannot say full range here; set encode.codec to libx264 or libx265"
+        )
+    notes = []
+    if not tagged and tags != {_UNTAGGED}:
+        notes.append(
+            f"some colour tags are lost: {coded.encoder} keeps matrix, primaries and transfer together or none"
+        )
+    if (coded.width, coded.height) != (picture.width, picture.height):
+        notes.append(
+            f"the picture is {coded.width}x{coded.height} and not {size}, its last column or row repeated: "
+            f"{coded.encoder} takes no odd sizes"
+        )
+    return notes
+
+
+def _is_full(picture: Picture) -> bool:
+    return picture.color_range == _FULL_RANGE or picture.pix_fmt in _PLAIN
+
+
+def _takes(encoder: str) -> set[str]:
+    """Names of the pixel formats that this build of an encoder takes."""
+    return {f.name for f in av.Codec(encoder, "w").video_formats or ()}
+
+
+def muxer_for(codec: str) -> str:
+    """FFmpeg's muxer for a segment of a codec (canonical name): MP4 for all that it has a name for."""
+    return "mov" if codec == "prores" else "mp4"
 
 
 def exact_clock(time_base: Fraction) -> dict[str, str]:
@@ -74,14 +157,20 @@ def exact_clock(time_base: Fraction) -> dict[str, str]:
 class SegmentWriter:
     """Writes one segment. Frames keep their pts in the source's time base; tags are copied from the source.
 
+    `suffix` is that of the film's delivery: it says what `settings.codec` auto stands for.
+
     A context manager: the file is whole when the block ends without an error, and closed in any case. B-frame delays
     and durations are put right when the segments are joined.
     """
 
-    def __init__(self, path: Path, picture: Picture, time_base: Fraction, settings: EncodeSettings) -> None:
-        self._container = av.open(str(path), "w", format="mp4", options=exact_clock(time_base))
+    def __init__(
+        self, path: Path, picture: Picture, time_base: Fraction, settings: EncodeSettings, suffix: str = ".mp4"
+    ) -> None:
+        self._coded = coded_as(picture, settings, suffix)
+        muxer = muxer_for(ENCODERS[self._coded.encoder].codec)
+        self._container = av.open(str(path), "w", format=muxer, options=exact_clock(time_base))
         try:
-            self._stream = _add_video(self._container, picture, time_base, settings)
+            self._stream = _add_video(self._container, picture, self._coded, time_base, settings)
         except BaseException:
             self._container.close()
             raise
@@ -105,6 +194,7 @@ class SegmentWriter:
         """Encode the next frame."""
         # The source's choice of I, P and B frames is not the encoder's.
         frame.pict_type = PictureType.NONE
+        frame = _fitted(frame, self._coded)
         frame.time_base = self._time_base
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
@@ -121,37 +211,46 @@ class SegmentWriter:
 
 
 def _add_video(
-    container: av.container.OutputContainer, picture: Picture, time_base: Fraction, settings: EncodeSettings
+    container: av.container.OutputContainer,
+    picture: Picture,
+    coded: Coded,
+    time_base: Fraction,
+    settings: EncodeSettings,
 ) -> VideoStream:
-    name = encoder_for(picture.codec, settings)
+    most = ENCODERS[coded.encoder].most_fps
     rate = Fraction(*picture.rate)
-    stream = container.add_stream(name, rate=rate)
+    told = min(rate, Fraction(most)) if most else rate
+    stream = container.add_stream(coded.encoder, rate=told)
     assert isinstance(stream, VideoStream)
     stream.time_base = time_base
     context = stream.codec_context
-    context.width, context.height, context.pix_fmt = picture.width, picture.height, picture.pix_fmt
+    context.width, context.height, context.pix_fmt = coded.width, coded.height, coded.pix_fmt
     context.time_base = time_base
-    context.framerate = rate
+    context.framerate = told
     context.thread_count = settings.threads
-    context.color_range = picture.color_range
+    context.color_range = _FULL_RANGE if _is_full(picture) else picture.color_range
     context.colorspace = picture.matrix
     context.color_primaries = picture.primaries
     context.color_trc = picture.transfer
     if picture.sar[0]:
         context.sample_aspect_ratio = Fraction(*picture.sar)
-    gop = max(1, round(settings.gop_s * rate))
-    if name != "ffv1":
-        context.gop_size = gop
-    context.options = _options(name, settings)
+    if coded.encoder not in ("ffv1", "prores_ks"):
+        context.gop_size = max(1, round(settings.gop_s * rate))
+    context.options = encoder_options(coded.encoder, settings.crf, settings.preset, settings.threads)
+    if coded.encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes a page to stderr for every segment
     return stream
 
 
-def _options(name: str, settings: EncodeSettings) -> dict[str, str]:
-    if name == "libx264":
-        return {"crf": str(settings.crf), "preset": settings.preset, "x264-params": "stitchable=1"}
-    if name == "libx265":
-        # x265 opens GOPs by default; a segment must stand alone (media.md 3.2).
-        threads = f"pools={settings.threads}:frame-threads={settings.threads}"
-        params = f"crf={settings.crf}:no-open-gop=1:{threads}:log-level=error"
-        return {"preset": settings.preset, "x265-params": params}
-    return {"level": "3", "slicecrc": "1"}
+def _fitted(frame: VideoFrame, coded: Coded) -> VideoFrame:
+    """The frame as the encoder takes it: itself, or a copy under another name of the format, or with repeated edges."""
+    if (frame.width, frame.height, frame.format.name) == (coded.width, coded.height, coded.pix_fmt):
+        return frame
+    out = av.VideoFrame(coded.width, coded.height, coded.pix_fmt)
+    for target, source in zip(planes(out), planes(frame), strict=True):
+        rows, columns = source.shape
+        target[:rows, :columns] = source
+        target[rows:, :columns] = source[-1]
+        target[:, columns:] = target[:, columns - 1 : columns]
+    out.pts = frame.pts
+    return out

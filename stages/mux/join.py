@@ -6,12 +6,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from stages.arrays import I64
 from stages.errors import DubError
-from stages.media.encode import exact_clock
+from stages.media.encode import exact_clock, muxer_for
 from stages.media.index import VideoIndex
 from stages.media.ladder import dts_ladder
 from stages.media.open import open_media, video_stream
@@ -37,9 +38,11 @@ def join_segments(segments: Sequence[Path], index: VideoIndex, target: Path) -> 
     # MP4 ends where the last packet in decode order ends (media.md 7.1).
     duration[-1] = shown_pts[-1] + shown_for[-1] - coded[-1]
     times = zip(dts_ladder(coded).tolist(), duration.tolist(), strict=True)
-    with av.open(str(target), "w", format="mp4", options=exact_clock(index.time_base)) as output:
-        with open_media(segments[0]) as first:
-            stream = output.add_stream_from_template(video_stream(first, segments[0]))
+    with (
+        open_media(segments[0]) as first,
+        av.open(str(target), "w", format=muxer_for(_codec(first)), options=exact_clock(index.time_base)) as output,
+    ):
+        stream = output.add_stream_from_template(video_stream(first, segments[0]))
         stream.time_base = clock
         if index.picture.sar[0]:  # a template does not bring what only the container says (ffv1)
             stream.codec_context.sample_aspect_ratio = Fraction(*index.picture.sar)
@@ -48,6 +51,10 @@ def join_segments(segments: Sequence[Path], index: VideoIndex, target: Path) -> 
                 packet.dts, packet.duration = next(times)
                 packet.stream = stream
                 output.mux(packet)
+
+
+def _codec(segment: InputContainer) -> str:
+    return segment.streams.video[0].codec_context.codec.canonical_name
 
 
 def _packets(path: Path) -> Iterator["Packet[VideoStream]"]:

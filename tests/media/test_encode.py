@@ -32,6 +32,7 @@ from tests.clips import (
 )
 
 CODECS = ("libx264", "libx265", "ffv1")
+OF_WEBM = ("libvpx-vp9", "libsvtav1")
 QUICK = {"preset": "ultrafast", "threads": 1}
 
 
@@ -59,7 +60,7 @@ def segment(
     return path
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", [*CODECS, *OF_WEBM])
 @pytest.mark.parametrize(
     ("time_base", "pts"),
     [
@@ -181,9 +182,9 @@ def test_times_that_do_not_ascend_are_an_error(tmp_path: Path) -> None:
     assert not is_open(tmp_path / "a.mp4")
 
 
-def refusal(of: Picture, **settings: object) -> str:
+def refusal(of: Picture, suffix: str = ".mp4", **settings: object) -> str:
     try:
-        check_encodable(Path("film.mp4"), of, EncodeSettings(**settings))
+        check_encodable(Path("film.mp4"), of, EncodeSettings(**settings), suffix)
     except DubError as error:
         return f"{error.code}: {error.message}"
     return ""
@@ -217,24 +218,12 @@ def test_sizes_are_refused_in_words_and_only_where_the_encoder_does(
     assert refusal(of, codec="ffv1") == ""
 
 
-def test_formats_an_encoder_has_not_are_refused_by_name() -> None:
-    assert "ffv1 does not encode yuvj420p" in refusal(picture(pix_fmt="yuvj420p"), codec="ffv1")
-    assert refusal(picture(pix_fmt="yuvj420p"), codec="libx264") == ""
-
-
-def test_the_source_s_family_is_kept() -> None:
-    from stages.media.encode import encoder_for
-
-    chosen = {name: encoder_for(name, EncodeSettings()) for name in ("h264", "hevc", "ffv1", "vp9", "prores", "mpeg4")}
-    assert chosen == {
-        "h264": "libx264",
-        "hevc": "libx265",
-        "ffv1": "ffv1",
-        "vp9": "libx264",
-        "prores": "libx264",
-        "mpeg4": "libx264",
-    }
-    assert encoder_for("h264", EncodeSettings(codec="ffv1")) == "ffv1"
+def test_formats_an_encoder_has_not_are_refused_with_those_that_do() -> None:
+    deep = picture(pix_fmt="yuv422p10le")
+    assert refusal(deep, codec="libsvtav1") == (
+        "unsupported: film.mp4: libsvtav1 does not encode yuv422p10le; set encode.codec to libx264 or libx265 or ffv1"
+    )
+    assert refusal(deep, codec="libx264") == ""
 
 
 def _at(pts: int) -> VideoFrame:
