@@ -3,6 +3,7 @@
 import os
 import posixpath
 import re
+import unicodedata
 from typing import Final
 
 from stages.media.storage import is_local, local_path
@@ -74,13 +75,18 @@ class SameFile:
         self._folders: dict[str, str] = {}
 
     def key(self, location: str) -> str:
-        """Equal for two results of `resolve` that are the same file: links followed, aliases merged."""
+        """Equal for two results of `resolve` that are the same file: links followed, aliases merged.
+
+        Also for local ones that differ only in case or in how accents are composed: on the disks of many studios
+        (SMB, macOS, Windows) these are one file.
+        """
         if is_local(location):
             folder, _, name = location.rpartition("/")
             if folder not in self._folders:
                 self._folders[folder] = os.path.realpath(folder or "/")
             path = os.path.join(self._folders[folder], name)  # noqa: PTH118 - one link, not a Path per row
-            return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
+            path = os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
+            return unicodedata.normalize("NFC", path).casefold()
         scheme, _, rest = location.partition("://")
         if scheme == "memory":
             rest = rest.lstrip("/")

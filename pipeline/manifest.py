@@ -20,6 +20,7 @@ from pipeline.roots import Roots
 
 __all__ = [
     "MOST_PROBLEMS",
+    "MOST_ROWS",
     "OUTPUT_SUFFIXES",
     "Film",
     "Manifest",
@@ -31,6 +32,8 @@ __all__ = [
 OUTPUT_SUFFIXES: Final = (".mp4", ".mov", ".mkv")
 MOST_PROBLEMS: Final = 10_000
 """With more, the file is something else than a manifest."""
+MOST_ROWS: Final = 100_000
+"""Of one manifest: all of them are compared with each other, which takes up to 3 KB of memory each."""
 
 _REQUIRED: Final = ("id", "video", "output")
 _NAMED: Final = 5  # other lines, or unknown columns, that one message names
@@ -92,6 +95,8 @@ def read_manifest(url: str, roots: Sequence[str] = ()) -> Manifest:
         else:
             row = _check_row(item, base, same, allowed)
         rows.append(row)
+        if len(rows) > MOST_ROWS + header:
+            raise ManifestError(f"{shown(url)}: has more than {MOST_ROWS} rows: split it, one run each")
         found += len(row.problems)
         if found > MOST_PROBLEMS:
             break
@@ -184,11 +189,13 @@ def _name_the_others(column: str, group: list[_Row]) -> None:
     if len(group) < 2:
         return
     lines = [row.line for row in group[: _NAMED + 1]]
+    spelled = {row.film.output for row in group if row.film is not None} if column == "output" else set()
+    alike = ", but for what some disks do not tell apart (links, case, accents)" if len(spelled) > 1 else ""
     for row in group:
         others = [str(line) for line in lines if line != row.line][:_NAMED]
         more = len(group) - 1 - len(others)
         also = f" and {more} more" if more else ""
-        row.problems.append((column, f"is also that of line {', '.join(others)}{also}"))
+        row.problems.append((column, f"is also that of line {', '.join(others)}{also}{alike}"))
 
 
 def _unknown_columns(names: list[str]) -> list[tuple[str | None, str]]:

@@ -193,10 +193,13 @@ def identity(url: str) -> str:
     """
     size, stamp = check_file(url)
     hasher = hashlib.sha256(f"{size}:{stamp}".encode())
-    with open_read(url) as file:
-        hasher.update(file.read(_EDGE))
-        file.seek(max(0, size - _EDGE))
-        hasher.update(file.read(_EDGE))
+    try:
+        with open_read(url) as file:
+            hasher.update(file.read(_EDGE))
+            file.seek(max(0, size - _EDGE))
+            hasher.update(file.read(_EDGE))
+    except OSError as error:
+        raise DubError("decode_error", f"{url}: cannot be read: {error.strerror or error}") from error
     return hasher.hexdigest()[:20]
 
 
