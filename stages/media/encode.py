@@ -18,6 +18,7 @@ from stages.media.encoders import ENCODERS, encoder_options
 from stages.media.index import Picture
 from stages.media.ladder import dts_ladder
 from stages.media.planes import FORMATS, planes
+from stages.media.seam import Seam
 from stages.settings import Settings
 
 _FAMILY = {encoder.codec: name for name, encoder in ENCODERS.items()}
@@ -157,20 +158,27 @@ def exact_clock(time_base: Fraction) -> dict[str, str]:
 class SegmentWriter:
     """Writes one segment. Frames keep their pts in the source's time base; tags are copied from the source.
 
-    `suffix` is that of the film's delivery: it says what `settings.codec` auto stands for.
+    `suffix` is that of the film's delivery: it says what `settings.codec` auto stands for. `seam`: of a film of which
+    parts are copied.
 
     A context manager: the file is whole when the block ends without an error, and closed in any case. B-frame delays
     and durations are put right when the segments are joined.
     """
 
     def __init__(
-        self, path: Path, picture: Picture, time_base: Fraction, settings: EncodeSettings, suffix: str = ".mp4"
+        self,
+        path: Path,
+        picture: Picture,
+        time_base: Fraction,
+        settings: EncodeSettings,
+        suffix: str = ".mp4",
+        seam: Seam | None = None,
     ) -> None:
         self._coded = coded_as(picture, settings, suffix)
         muxer = muxer_for(ENCODERS[self._coded.encoder].codec)
         self._container = av.open(str(path), "w", format=muxer, options=exact_clock(time_base))
         try:
-            self._stream = _add_video(self._container, picture, self._coded, time_base, settings)
+            self._stream = _add_video(self._container, picture, self._coded, time_base, settings, seam)
         except BaseException:
             self._container.close()
             raise
@@ -216,6 +224,7 @@ def _add_video(
     coded: Coded,
     time_base: Fraction,
     settings: EncodeSettings,
+    seam: Seam | None,
 ) -> VideoStream:
     most = ENCODERS[coded.encoder].most_fps
     rate = Fraction(*picture.rate)
@@ -236,7 +245,8 @@ def _add_video(
         context.sample_aspect_ratio = Fraction(*picture.sar)
     if coded.encoder not in ("ffv1", "prores_ks"):
         context.gop_size = max(1, round(settings.gop_s * rate))
-    context.options = encoder_options(coded.encoder, settings.crf, settings.preset, settings.threads)
+    options = encoder_options(coded.encoder, settings.crf, settings.preset, settings.threads)
+    context.options = seam.narrowed(options, settings.preset) if seam is not None else options
     if coded.encoder == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes a page to stderr for every segment
     return stream
