@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from stages.errors import DubError
 from stages.media.settings import MediaLimits
-from stages.media.storage import check_file
+from stages.media.storage import NO_ROOM, check_file
 
 FORMATS = "mov,matroska,webm,mpegts,avi,wav,mp3,flac,ogg,aac"
 """Demuxers that read one self-contained file."""
@@ -56,6 +56,8 @@ def open_media(path: Path | str, limits: MediaLimits | None = None) -> Iterator[
         except MemoryError:
             raise
         except av.error.FFmpegError as error:
+            if error.errno in NO_ROOM:  # of a file that the block writes; `publishing` names its disk
+                raise
             raise _translated(error, path, limits, "damaged or cut short") from error
 
 

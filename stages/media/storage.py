@@ -23,7 +23,8 @@ _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", 
 _CACHE_GB = "DUBLINE_CACHE_GB"
 _LARGEST = 1 << 30
 """Bytes that are read at once: three times the arrays of the longest film (`MediaLimits.max_frames`)."""
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a full disk, a used-up quota and a file-size limit answer to who writes."""
 _IN_USE_S = 3600
 
 
@@ -145,7 +146,7 @@ def naming_the_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # PyAV's errors are OSErrors too
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
         where = f"{folder}: no room left to write ({error.strerror})"
         raise DubError("internal", f"{where}; make room there and run the same command again") from error

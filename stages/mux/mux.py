@@ -1,5 +1,7 @@
 """Joined picture + dub + the source's other tracks -> the film, checked, published whole or not at all."""
 
+import errno
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -154,6 +156,8 @@ def _run(arguments: list[str], settings: MuxSettings) -> None:
             "timeout", f"the final mux took longer than {settings.timeout_s:.0f} s (mux.timeout_s)"
         ) from error
     if done.returncode:
+        if b"No space left on device" in done.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # `publishing` knows which disk
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
         raise DubError("internal", f"ffmpeg could not write the film: {' / '.join(tail)}")
 
