@@ -16,10 +16,20 @@ class Job(BaseModel):
     """The run's id, and which pass of it."""
     generator: str
     """The film's own or the config's."""
+    range: tuple[float, float] | None = None
+    """Only this excerpt is dubbed: [start, end) in seconds since the dub began.
+
+    The film is cut on its output's grid (`Timeline.cut`), so mouths say what they say in the whole film; only the cells
+    it touches are detected, and it is delivered with its dub alone. The film key holds the range. To dub one, make the
+    job with `range` and a `film` whose `output` is the excerpt's own."""
+    video: str = ""
+    """URL of the film as it is read: the row's video, or the film of one frame that was made of its picture."""
     video_key: str = ""
     speech_key: str = ""
     film_key: str = ""
     dub: str = ""
     """URL of the dub's sound as it is muxed: the row's audio, or the spoken text."""
+    dub_samples: int = 0
+    """Its length at 16 kHz: what the length policies go by."""
     dub_track: int = 0
     """Which audio track of it."""

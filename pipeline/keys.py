@@ -19,7 +19,7 @@ from stages.faces.faces import faces_key as _faces_key
 from stages.lips.lips import generator_key, speech_shift_s
 from stages.media import storage
 from stages.media.encode import encoder_for
-from stages.media.index import VideoIndex
+from stages.media.timeline import Timeline
 from stages.mux.mux import STAGE_VERSION as MUX_VERSION
 from stages.settings import digest
 from stages.speech.mel import MelWindows
@@ -28,7 +28,7 @@ from stages.speech.track import VERSION as TRACK_VERSION
 from stages.speech.tts import VERSION as TTS_VERSION
 from stages.weights import Weights
 
-_PLAN_VERSION = 1
+_PLAN_VERSION = 2
 _INDEX_VERSION = 1
 
 
@@ -70,6 +70,7 @@ def film_key(job: Job, config: Config, weights: Weights) -> str:
         job.video_key,
         job.speech_key,
         film,
+        job.range,
         job.film.suffix,
         faces_key(config, weights) if job.film.box is None else "",
         config.cast,
@@ -99,11 +100,12 @@ class ShardKeys:
     """
 
     def __init__(
-        self, job: Job, config: Config, weights: Weights, index: VideoIndex, cast: Cast, windows: MelWindows
+        self, job: Job, config: Config, weights: Weights, timeline: Timeline, cast: Cast, windows: MelWindows
     ) -> None:
-        self._video, self._index, self._cast, self._windows = job.video_key, index, cast, windows
+        self._video, self._timeline, self._cast, self._windows = job.video_key, timeline, cast, windows
+        self._on_source = cast.on_source(timeline.source, len(timeline.index))
         # What `auto` stands for: a film as .webm and as .mp4 has different segments.
-        encoder = encoder_for(index.picture.codec, config.encode, job.film.suffix)
+        encoder = encoder_for(timeline.picture.codec, config.encode, job.film.suffix)
         self._plain = digest(COMPOSITE_VERSION, config.encode, encoder)
         self._painted = digest(
             _picture_key(config, weights),
@@ -118,15 +120,25 @@ class ShardKeys:
 
     def of(self, shard: Shard) -> str:
         """The key of one shard."""
+        place = [self._video, shard.start, shard.end, *self._laid(shard)]
         if not shard.painted:
-            return digest(self._video, shard.start, shard.end, self._plain)
-        times = self._index.times
-        low = int(np.searchsorted(times, times[shard.start] - self._reach_s)) - self._stride
-        high = int(np.searchsorted(times, times[shard.end - 1] + self._reach_s)) + 1 + self._stride
-        near = self._cast.part(max(0, low), min(len(times), high))
+            return digest(*place, self._plain)
+        times, shown = self._timeline.index.times, self._timeline.source[shard.start : shard.end]
+        low = int(np.searchsorted(times, times[shown.min()] - self._reach_s)) - self._stride
+        high = int(np.searchsorted(times, times[shown.max()] + self._reach_s)) + 1 + self._stride
+        near = self._on_source.part(max(0, low), min(len(times), high))
         ends = np.diff(near.runs) != 0  # smoothing stops where a run does
         parts = (near.boxes, near.points, near.painted, ends)
         seen = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
         frames = np.flatnonzero(self._cast.painted[shard.start : shard.end]) + shard.start
-        heard = self._windows.heard_digest(times[frames] + self._shift_s)
-        return digest(self._video, shard.start, shard.end, self._painted, seen, heard)
+        heard = self._windows.heard_digest(self._timeline.times[frames] + self._shift_s)
+        return digest(*place, self._painted, seen, heard)
+
+    def _laid(self, shard: Shard) -> list[str]:
+        """What tells a shard from the source's own frames, all painted in full; nothing where there is nothing."""
+        own = slice(shard.start, shard.end)
+        weight = self._cast.weight[own] if shard.painted else np.ones(0, np.float32)
+        if self._timeline.unchanged(shard.start, shard.end) and (weight == 1).all():
+            return []
+        parts = (self._timeline.source[own], self._timeline.pts[own], weight)
+        return [hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()]

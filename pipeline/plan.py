@@ -13,6 +13,7 @@ from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import index_video
 from stages.media.open import open_media
+from stages.media.timeline import Timeline
 from stages.mux.tracks import check_deliverable
 from stages.speech.track import choose_track
 from stages.split.cut import cut_ranges
@@ -73,6 +74,6 @@ def _planned(film: Film, config: Config) -> PlannedFilm:
         frames=len(index),
         length_s=index.duration_s,
         picture=f"{picture.width}x{picture.height} {picture.codec} {picture.pix_fmt}",
-        cells=0 if film.box is not None else len(film_cells(index, config)),
+        cells=0 if film.box is not None else len(film_cells(Timeline.of(index), config)),
         shards=len(shards),
     )

@@ -7,13 +7,16 @@ from functools import lru_cache
 from typing import ClassVar
 
 from pipeline.config import Config
+from pipeline.film import Film
 from pipeline.job import Job
 from pipeline.ledger import WorkFolder
+from pipeline.length import lay_timeline
 from pipeline.rows import Row
 from stages.cast.types import Cast
 from stages.lips.lips import GENERATORS
 from stages.media import storage
 from stages.media.index import VideoIndex
+from stages.media.timeline import Timeline
 from stages.split.cut import cut_ranges
 from stages.weights import Weights
 
@@ -32,14 +35,23 @@ def _load_cast(url: str) -> Cast:
     return Cast.from_bytes(storage.read_bytes(url))
 
 
+@lru_cache(maxsize=8)
+def _timeline(url: str, film: Film, dub_samples: int, max_frames: int, excerpt: tuple[float, float] | None) -> Timeline:
+    return lay_timeline(film, load_index(url), dub_samples, max_frames, excerpt)
+
+
 def longest_shard(generator: str) -> int:
     """Most frames whose crops and landmarks fit a row."""
     return MAX_PAYLOAD // (GENERATORS[generator].crop_px ** 2 * 3 + 68 * 2 * 4 + 24)
 
 
-def film_cells(index: VideoIndex, config: Config) -> list[tuple[int, int]]:
-    """A film's cells: fixed pieces of its own grid, the same for every language, generator and shard length."""
-    return cut_ranges(len(index), index.keyframes, index.times, config.split.cell_s, max_frames=len(index))
+def film_cells(timeline: Timeline, config: Config) -> list[tuple[int, int]]:
+    """The cells that hold the frames a film shows: fixed pieces of its source's grid, the same for every language,
+    generator and shard length."""
+    index = timeline.index
+    first, last = int(timeline.source.min()), int(timeline.source.max())
+    cells = cut_ranges(len(index), index.keyframes, index.times, config.split.cell_s, max_frames=len(index))
+    return [(start, end) for start, end in cells if start <= last and end > first]
 
 
 class Step(ABC):
@@ -65,9 +77,14 @@ class Step(ABC):
         """The work of one row, which comes out first. Raises DubError."""
 
     def index(self, job: Job) -> VideoIndex:
-        """The film's frame grid."""
+        """The source's frame grid."""
         return load_index(self.work.index(job.video_key))
 
+    def timeline(self, job: Job) -> Timeline:
+        """The output's frame grid. Raises DubError as `lay_timeline` does."""
+        url = self.work.index(job.video_key)
+        return _timeline(url, job.film, job.dub_samples, self.config.media.limits.max_frames, job.range)
+
     def cast(self, job: Job) -> Cast:
-        """Whose lips are painted."""
+        """Whose lips are painted, on the output's grid."""
         return _load_cast(self.work.film(job.film_key, "cast.npz"))

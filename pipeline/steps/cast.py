@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from pipeline import keys
 from pipeline.job import Job
 from pipeline.ledger import write_json
@@ -14,7 +16,7 @@ from stages.cast.types import Cast
 from stages.errors import DubError
 from stages.faces.types import CellFaces
 from stages.media import storage
-from stages.media.index import VideoIndex
+from stages.media.timeline import Timeline
 from stages.speech.mel import MelWindows
 from stages.speech.samples import Samples
 
@@ -31,31 +33,36 @@ class MakeCast(Step):
         yield replace(row, ready=False, code="ok")
         if not row.ready or not self.work.claim(job.film_key, "cast", job.run, str(row.start)):
             return
-        index = self.index(job)
-        cast = self._cast(job, index)
+        timeline = self.timeline(job)
+        cast = self._cast(job, timeline)
         storage.write_bytes(self.work.film(job.film_key, "cast.npz"), cast.to_bytes())
         shards = plan_shards(
-            cast, index.keyframes, index.times, self.config.split.shard_s, longest_shard(job.generator)
+            cast, timeline.keyframes, timeline.times, self.config.split.shard_s, longest_shard(job.generator)
         )
-        shard_keys = keys.ShardKeys(job, self.config, self.weights, index, cast, self._windows(job))
+        shard_keys = keys.ShardKeys(job, self.config, self.weights, timeline, cast, self._windows(job))
         named = [(shard, shard_keys.of(shard)) for shard in shards]
         plan = {
-            "frames": len(index),
+            "frames": len(timeline),
             "painted": int(cast.painted.sum()),
-            "shots": int(cast.shots[-1]) + 1,
+            "shots": len(np.unique(cast.shots)),
             "shards": [{"start": s.start, "end": s.end, "painted": s.painted, "key": key} for s, key in named],
         }
         write_json(self.work.film(job.film_key, "plan.json"), plan)
         yield from self._missing(row, job, named)
 
-    def _cast(self, job: Job, index: VideoIndex) -> Cast:
-        size = (index.picture.width, index.picture.height)
-        found = iter(()) if job.film.box is not None else self._found(job, index)
-        return cast_film(found, index.times, size, self.config.cast, job.film.box)
+    def _cast(self, job: Job, timeline: Timeline) -> Cast:
+        index, picture = timeline.index, timeline.picture
+        found = iter(()) if job.film.box is not None else self._found(job, timeline)
+        cast = cast_film(found, index.times, (picture.width, picture.height), self.config.cast, job.film.box)
+        return cast.at(timeline.source, np.ones(len(timeline), np.float32))
 
-    def _found(self, job: Job, index: VideoIndex) -> Iterator[CellFaces]:
+    def _found(self, job: Job, timeline: Timeline) -> Iterator[CellFaces]:
+        """The faces of the source's cells, as if there were none in what the film does not show."""
         key = keys.faces_key(self.config, self.weights)
-        for start, end in film_cells(index, self.config):
+        cells, count = film_cells(timeline, self.config), len(timeline.index)
+        if cells[0][0] > 0:
+            yield self._not_shown(0, cells[0][0])
+        for start, end in cells:
             url = self.work.cell(job.video_key, start, end, key)
             try:
                 cell = CellFaces.from_bytes(storage.read_bytes(url))
@@ -65,6 +72,11 @@ class MakeCast(Step):
                 storage.remove(url)
                 raise DubError("internal", f"{url} was damaged and is removed; run the same command again") from error
             yield cell
+        if cells[-1][1] < count:
+            yield self._not_shown(cells[-1][1], count)
+
+    def _not_shown(self, start: int, end: int) -> CellFaces:
+        return CellFaces.nothing(start, end, self.config.faces.stride, self.config.faces.cut_threshold)
 
     def _windows(self, job: Job) -> MelWindows:
         samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))

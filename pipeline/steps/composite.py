@@ -40,10 +40,10 @@ class PaintSegment(Step):
         if row.facts["painted"] and not row.payload:
             # Crops saw a marker that is gone by now: the key promises a painted segment, so none is made without one.
             raise DubError("internal", f"{row.film}: the work folder was cleaned during the run; run it again")
-        video = storage.localize(job.film.video)
+        video = storage.localize(job.video)
         patches = FaceStack.from_bytes(row.payload) if row.payload else None
         with storage.publishing(self.work.segment(job.video_key, row.key), ".mp4") as partial:
-            made = self.stage(video, self.index(job), row.start, row.end, patches, partial, job.film.suffix)
+            made = self.stage(video, self.timeline(job), row.start, row.end, patches, partial, job.film.suffix)
         marker = {"frames": made.frames, "painted": made.painted, "start": row.start, "end": row.end}
         write_json(self.work.marker(job.video_key, row.key), marker)
         return marker

@@ -35,7 +35,7 @@ class CutCrops(Step):
             return
         stage = Crops(self.config.crops, self.config.media, self.landmarker, GENERATORS[job.generator].crop_px)
         cache = LandmarkCache(self.work.landmarks(job.video_key), keys.landmarks_key(self.config, self.weights))
-        video = storage.localize(job.film.video)
-        cut = stage(video, self.index(job), self.cast(job), row.start, row.end, cache)
+        video = storage.localize(job.video)
+        cut = stage(video, self.timeline(job), self.cast(job), row.start, row.end, cache)
         assert cut.stack is not None
         yield replace(row, payload=cut.stack.to_bytes()).with_facts(landmarks_located=cut.located)

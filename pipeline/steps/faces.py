@@ -31,10 +31,11 @@ class FindFaces(Step):
         url = self.work.cell(job.video_key, row.start, row.end, self.stage.key)
         hit = storage.exists(url)
         if not hit:
-            video = storage.localize(job.film.video)
+            video = storage.localize(job.video)
             found = self.stage(row.start, row.end, read_frames(video, index, row.start, row.end, self.config.media))
             storage.write_bytes(url, found.to_bytes())
             row = row.with_facts(faces=len(found.frames), looked=len(found.looked))
         there = set(storage.names(self.work.cells(job.video_key)))
-        landed = all(cell_name(start, end, self.stage.key) in there for start, end in film_cells(index, self.config))
+        cells = film_cells(self.timeline(job), self.config)
+        landed = all(cell_name(start, end, self.stage.key) in there for start, end in cells)
         yield replace(row.with_facts(cache_hit=hit), ready=landed)

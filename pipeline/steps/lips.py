@@ -34,7 +34,7 @@ class DrawLips(Step):
         stack = FaceStack.from_bytes(row.payload)
         samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))
         windows = MelWindows(samples, self.config.speech.mel_padding)
-        times = self.index(job).times[stack.frames]
+        times = self.timeline(job).times[stack.frames]
         patches = redraw(generator, stack, windows.at(times + generator.speech_shift_s))
         notes = list(getattr(generator, "notes", []))
         yield replace(row, payload=patches.to_bytes()).with_facts(**({"notes": notes} if notes else {}))

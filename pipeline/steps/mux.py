@@ -34,7 +34,7 @@ class MuxFilm(Step):
         # From here on a file at the output is ours, even if the driver dies before the film is marked as done.
         write_json(self.work.begun(job.film_key, film.output), {"output": film.output})
         dub = Dub(storage.localize(job.dub), job.dub_track, film.language, film.audio_longer == "trim")
-        made = mux_film(segments, self.index(job), storage.localize(film.video), dub, film.output, self.config.mux)
+        made = mux_film(segments, self.timeline(job), storage.localize(job.video), dub, film.output, self.config.mux)
         done = {
             "code": "ok" if plan["painted"] else "no_face",
             "output": film.output,
@@ -51,5 +51,5 @@ class MuxFilm(Step):
 
     def _reshaped(self, job: Job) -> list[str]:
         """What the encoder asked of the picture."""
-        video = storage.localize(job.film.video)
+        video = storage.localize(job.video)
         return check_encodable(video, self.index(job).picture, self.config.encode, job.film.suffix)

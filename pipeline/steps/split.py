@@ -15,11 +15,8 @@ from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import VideoIndex, index_video
 from stages.mux.tracks import check_deliverable
-from stages.speech.samples import RATE
 from stages.speech.track import decode_dub
 from stages.speech.tts import speak
-
-_LENGTH_SLACK_S = 0.1  # a dub may outlast the picture by less than three frames of 25 fps before it is «longer»
 
 
 def _identity_of(url: str) -> str:
@@ -41,7 +38,8 @@ class Split(Step):
         check_encodable(video, index.picture, self.config.encode, film.suffix)
         encoder = encoder_for(index.picture.codec, self.config.encode, film.suffix)
         check_deliverable(film.output, encoder, self.config.mux)
-        job = self._hear(job.model_copy(update={"video_key": video_key}), index)
+        job = self._hear(job.model_copy(update={"video": film.video, "video_key": video_key}))
+        timeline = self.timeline(job)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
         done = read_json(self.work.done(job.film_key, film.output), "code", "identity")
         if done is not None and done["identity"] == _identity_of(film.output):
@@ -55,9 +53,9 @@ class Split(Step):
             )
         storage.check_writable(film.output)
         out = replace(row, job=job.model_dump_json(), kind="cell")
-        cells = film_cells(index, self.config) if film.box is None else []
+        cells = film_cells(timeline, self.config) if film.box is None else []
         missing = self._missing(cells, video_key) if cells else []
-        facts = {"frames": len(index), "cells": len(cells), "cells_kept": len(cells) - len(missing)}
+        facts = {"frames": len(timeline), "cells": len(cells), "cells_kept": len(cells) - len(missing)}
         yield replace(row, job=out.job).with_facts(**facts, notes=self._heard(job))
         if not missing:
             yield replace(out, start=0, end=len(index), count=len(cells), ready=True)
@@ -72,8 +70,8 @@ class Split(Step):
             storage.write_bytes(kept, index_video(url, self.config.media.limits).to_bytes())
             return load_index(kept)
 
-    def _hear(self, job: Job, index: VideoIndex) -> Job:
-        """Decode or speak the dub, unless it is there; check its length against the picture's."""
+    def _hear(self, job: Job) -> Job:
+        """Decode or speak the dub, unless it is there."""
         film = job.film
         speech_key = keys.speech_key(film, self.config.speech)
         samples = self.work.speech(speech_key, ".npy")
@@ -89,13 +87,8 @@ class Split(Step):
             )
             facts = {"samples": dub.samples, "track": dub.track, "replaced": dub.replaced, "damaged": dub.damaged}
             write_json(facts_url, facts)
-        longer_s = facts["samples"] / RATE - float(index.end_pts * index.time_base - index.zero_s)
-        if longer_s > _LENGTH_SLACK_S and film.audio_longer == "error":
-            raise DubError(
-                "audio_longer",
-                f"{film.id}: the dub is {longer_s:.2f} s longer than the picture; shorten it or set audio_longer: trim",
-            )
-        return job.model_copy(update={"speech_key": speech_key, "dub": sound, "dub_track": facts["track"]})
+        heard = {"dub": sound, "dub_samples": facts["samples"], "dub_track": facts["track"]}
+        return job.model_copy(update={"speech_key": speech_key, **heard})
 
     def _heard(self, job: Job) -> list[str]:
         """What a reader of the report must know of the dub."""

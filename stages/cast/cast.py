@@ -43,7 +43,7 @@ def cast_film(
     settings: CastSettings,
     box: tuple[int, int, int, int] | None = None,
 ) -> Cast:
-    """Decide for every frame of a film whose lips are redrawn, and where.
+    """Decide for every frame of a source whose lips are redrawn, and where.
 
     `cells` cover the film's frames once and in order; one is held at a time. `times` [n] are the frames' times
     in seconds, `size` the picture's width and height in px. `box` is the manifest's top, bottom, left, right in
@@ -63,7 +63,8 @@ def cast_film(
         place = slice(run.start, run.end)
         boxes[place], points[place] = _follow(film, run, times, size, settings)
         numbers[place] = number
-    return Cast(boxes=boxes, points=points, shots=_shot_numbers(film.shot_starts, len(times)), runs=numbers)
+    shots = _shot_numbers(film.shot_starts, len(times))
+    return Cast(boxes=boxes, points=points, shots=shots, runs=numbers, weight=np.ones(len(times), np.float32))
 
 
 def join_cells(cells: Iterable[CellFaces], count: int) -> FilmFaces:
@@ -210,4 +211,5 @@ def _fixed(cells: Iterable[CellFaces], count: int, size: tuple[int, int], box: t
         points=np.full((count, 5, 2), np.nan, np.float32),
         shots=shots,
         runs=shots.copy(),
+        weight=np.ones(count, np.float32),
     )

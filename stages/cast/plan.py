@@ -14,7 +14,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class Shard:
-    """The frames [start, end) of a film's grid."""
+    """The frames [start, end) of an output's grid."""
 
     index: int
     start: int

@@ -23,12 +23,14 @@ def paint(
     landmarks: F32,
     colour: RegionColour,
     settings: CompositeSettings,
+    weight: float = 1.0,
 ) -> Region:
     """Paint a patch over the face in `box` and return the region that may have changed.
 
     `patch`: uint8 [px, px, 3] BGR, resized to the box. `box`: x0, y0, x1, y1 px inside the picture.
-    `landmarks`: float32 [68, 2] px of the frame. The frame's planes are changed in place; it is made writable
-    first, because the decoder still predicts from its frames (reference media.md 7.5).
+    `landmarks`: float32 [68, 2] px of the frame. `weight`: 0..1, opacity of the whole patch.
+    The frame's planes are changed in place; it is made writable first, because the decoder still predicts from its
+    frames (reference media.md 7.5).
     """
     region = even_region(box, _MARGIN_PX, frame.width, frame.height)
     face = resize_patch(patch, box, settings)
@@ -41,16 +43,17 @@ def paint(
             pixels = _seamless(colour.to_bgr(frame, region), face, mask, box, region)
         else:
             pixels = _around(face, box, region)
+    mask = mask * np.float32(weight)  # 1 changes no value of it
     frame.make_writable()
     layout = FORMATS[frame.format.name]
     sx, sy = 1 << layout.shift_x, 1 << layout.shift_y
     # At the edge of a picture of odd size the last chroma samples have half their pixels.
     whole = np.pad(mask, ((0, -mask.shape[0] % sy), (0, -mask.shape[1] % sx)), "edge")
     chroma = chroma_mask(whole, sx, sy)
-    for target, source, weight in zip(
+    for target, source, share in zip(
         region_planes(frame, region), colour.from_bgr(pixels), (mask, chroma, chroma), strict=True
     ):
-        mix(target, source, weight)
+        mix(target, source, share)
     return region
 
 

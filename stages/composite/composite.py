@@ -11,12 +11,12 @@ from av.video.frame import VideoFrame
 from stages.composite.blend import paint
 from stages.composite.settings import CompositeSettings
 from stages.crops.types import FaceStack
-from stages.media.decode import read_frames
 from stages.media.encode import EncodeSettings, SegmentWriter
-from stages.media.index import VideoIndex
+from stages.media.mapped import read_mapped
 from stages.media.parallel import ahead, map_ordered
 from stages.media.planes import RegionColour
 from stages.media.settings import MediaSettings
+from stages.media.timeline import Timeline
 
 STAGE_VERSION = 1
 _DECODED_AHEAD = 4  # a frame of 4K in 10 bit is 25 MB
@@ -44,14 +44,14 @@ class Composite:
     def __call__(
         self,
         video: Path,
-        index: VideoIndex,
+        timeline: Timeline,
         start: int,
         end: int,
         patches: FaceStack | None,
         target: Path,
         suffix: str = ".mp4",
     ) -> Segment:
-        """Write frames [start, end) of a film to `target`, a segment of a film that is delivered as `suffix`."""
+        """Write the output frames [start, end) to `target`, a segment of a film that is delivered as `suffix`."""
         items = {} if patches is None else {int(frame): k for k, frame in enumerate(patches.frames)}
         own = threading.local()
 
@@ -60,17 +60,23 @@ class Composite:
             item = items.get(number)
             if item is not None and patches is not None:
                 if not hasattr(own, "colour"):
-                    own.colour = RegionColour(index.picture, self._media)
+                    own.colour = RegionColour(timeline.picture, self._media)
                 x0, y0, x1, y1 = (int(v) for v in patches.boxes[item])
                 paint(
-                    frame, patches.pixels[item], (x0, y0, x1, y1), patches.landmarks[item], own.colour, self._settings
+                    frame,
+                    patches.pixels[item],
+                    (x0, y0, x1, y1),
+                    patches.landmarks[item],
+                    own.colour,
+                    self._settings,
+                    float(patches.weight[item]),
                 )
             return frame
 
         with (
-            SegmentWriter(target, index.picture, index.time_base, self._encode, suffix) as writer,
+            SegmentWriter(target, timeline.picture, timeline.time_base, self._encode, suffix) as writer,
             # Closed here and not when the garbage collector comes by: after an error no thread may go on decoding.
-            closing(ahead(read_frames(video, index, start, end, self._media), _DECODED_AHEAD)) as decoded,
+            closing(ahead(read_mapped(video, timeline, start, end, self._media), _DECODED_AHEAD)) as decoded,
             closing(map_ordered(painted, decoded, self._settings.threads)) as frames,
         ):
             for frame in frames:

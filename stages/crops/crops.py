@@ -1,7 +1,7 @@
 """Shard -> crops and landmarks of the chosen face, in one decode pass."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ from stages.media.decode import read_frames
 from stages.media.index import VideoIndex
 from stages.media.planes import SEES_PX, Region, RegionColour, even_region
 from stages.media.settings import MediaSettings
+from stages.media.timeline import Timeline
 
 STAGE_VERSION = 1
 _BATCH = 16  # faces a landmark network gets at once: enough for FAN, 16 regions in memory
@@ -47,16 +48,28 @@ class Crops:
         self._landmarker, self._crop_px = landmarker, crop_px
         cv2.setNumThreads(1)
 
-    def __call__(self, video: Path, index: VideoIndex, cast: Cast, start: int, end: int, cache: LandmarkCache) -> Cut:
-        """Crops and landmarks of frames [start, end). `cast`: the whole film's."""
-        frames = np.flatnonzero(cast.painted[start:end]) + start
-        if not len(frames):
+    def __call__(self, video: Path, timeline: Timeline, cast: Cast, start: int, end: int, cache: LandmarkCache) -> Cut:
+        """Crops and landmarks of the output frames [start, end). `cast`: the whole output's."""
+        shown = np.flatnonzero(cast.painted[start:end]) + start
+        if not len(shown):
             return Cut(None, 0)
+        frames, again = np.unique(timeline.source[shown], return_inverse=True)
+        stack, located = self._cut(
+            video, timeline.index, cast.on_source(timeline.source, len(timeline.index)), frames, cache
+        )
+        if not np.array_equal(frames, shown):  # a source frame that is shown twice is cut out once
+            stack = FaceStack(shown, stack.pixels[again], stack.boxes[again], stack.landmarks[again], stack.weight)
+        return Cut(replace(stack, weight=cast.weight[shown]), located)
+
+    def _cut(
+        self, video: Path, index: VideoIndex, cast: Cast, frames: I64, cache: LandmarkCache
+    ) -> tuple[FaceStack, int]:
+        """The same for source frames, ascending, on the source's grid."""
         boxes = whole_boxes(cast.boxes[frames], index.picture.width, index.picture.height)
         if not self._landmarker.needs_pixels:
             landmarks = self._landmarker.locate([], cast.boxes[frames], cast.points[frames])
             pixels, _ = self._decode(video, index, cast, frames, boxes, np.empty(0, np.int64))
-            return Cut(FaceStack(frames, pixels, boxes, landmarks), 0)
+            return FaceStack(frames, pixels, boxes, landmarks, cast.weight[frames]), 0
         settings = self._settings.landmarks
         keyed = keyed_frames(cast, settings.stride)
         wanted = looked_at(support(index.times, cast, frames, settings.smooth_s), keyed)
@@ -74,7 +87,7 @@ class Crops:
         for block in missing:
             cache.write(block, cast, keyed, known)
         landmarks = smoothed(index.times, cast, frames, keyed, known, settings.smooth_s)
-        return Cut(FaceStack(frames, pixels, boxes, landmarks), len(located))
+        return FaceStack(frames, pixels, boxes, landmarks, cast.weight[frames]), len(located)
 
     def _decode(
         self, video: Path, index: VideoIndex, cast: Cast, frames: I64, boxes: I32, unknown: I64

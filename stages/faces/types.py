@@ -74,6 +74,13 @@ class CellFaces:
     last: U8
     """[h, w, 3] BGR small picture of frame `end - 1`."""
 
+    @classmethod
+    def nothing(cls, start: int, end: int, stride: int, cut_threshold: float) -> "CellFaces":
+        """A cell that nobody looked at: no faces, and a shot of its own."""
+        none, picture = np.zeros(0, np.int64), np.zeros((0, 0, 3), np.uint8)
+        boxes, scores, points = (np.zeros(shape, np.float32) for shape in ((0, 4), 0, (0, 5, 2)))
+        return cls(start, end, stride, cut_threshold, none, none, boxes, scores, points, none, picture, picture)
+
     def to_bytes(self) -> bytes:
         """The cache file."""
         return pack(

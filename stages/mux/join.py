@@ -13,26 +13,26 @@ from av.video.stream import VideoStream
 from stages.arrays import I64
 from stages.errors import DubError
 from stages.media.encode import exact_clock, muxer_for
-from stages.media.index import VideoIndex
 from stages.media.ladder import dts_ladder
 from stages.media.open import open_media, video_stream
+from stages.media.timeline import Timeline
 
 
-def join_segments(segments: Sequence[Path], index: VideoIndex, target: Path) -> None:
+def join_segments(segments: Sequence[Path], timeline: Timeline, target: Path) -> None:
     """Write the packets of all segments, in order, to `target`.
 
-    Every packet gets its dts from the film's ladder and its time on screen from the index; the last one's reaches
+    Every packet gets its dts from the film's ladder and its time on screen from the timeline; the last one's reaches
     to the film's end. Raises DubError `internal` when the segments' pts are not exactly the film's, or when they do
     not come from one encoder with one set of settings.
     """
-    clock = Fraction(1, index.time_base.denominator)  # what an MP4 can count in: 1001/30000 becomes 1/30000
-    shown_pts = index.pts * index.time_base.numerator
-    shown_for = index.duration * index.time_base.numerator
+    clock = Fraction(1, timeline.time_base.denominator)  # what an MP4 can count in: 1001/30000 becomes 1/30000
+    shown_pts = timeline.pts * timeline.time_base.numerator
+    shown_for = timeline.duration * timeline.time_base.numerator
     coded = _coded_pts(segments, clock)
-    if len(coded) != len(index) or not np.array_equal(np.sort(coded), shown_pts):
+    if len(coded) != len(timeline) or not np.array_equal(np.sort(coded), shown_pts):
         raise DubError(
             "internal",
-            f"{target.name}: the segments hold {len(coded)} frames, the film {len(index)}, or not at the same times",
+            f"{target.name}: the segments hold {len(coded)} frames, the film {len(timeline)}, or not at the same times",
         )
     duration = shown_for[np.searchsorted(shown_pts, coded)]
     # MP4 ends where the last packet in decode order ends (media.md 7.1).
@@ -40,12 +40,12 @@ def join_segments(segments: Sequence[Path], index: VideoIndex, target: Path) -> 
     times = zip(dts_ladder(coded).tolist(), duration.tolist(), strict=True)
     with (
         open_media(segments[0]) as first,
-        av.open(str(target), "w", format=muxer_for(_codec(first)), options=exact_clock(index.time_base)) as output,
+        av.open(str(target), "w", format=muxer_for(_codec(first)), options=exact_clock(timeline.time_base)) as output,
     ):
         stream = output.add_stream_from_template(video_stream(first, segments[0]))
         stream.time_base = clock
-        if index.picture.sar[0]:  # a template does not bring what only the container says (ffv1)
-            stream.codec_context.sample_aspect_ratio = Fraction(*index.picture.sar)
+        if timeline.picture.sar[0]:  # a template does not bring what only the container says (ffv1)
+            stream.codec_context.sample_aspect_ratio = Fraction(*timeline.picture.sar)
         for path in segments:
             for packet in _packets(path):
                 packet.dts, packet.duration = next(times)

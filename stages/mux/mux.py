@@ -14,9 +14,10 @@ import imageio_ffmpeg
 
 from stages.errors import DubError
 from stages.media import storage
-from stages.media.index import VideoIndex, index_video
+from stages.media.index import index_video
 from stages.media.language import iso639_2
 from stages.media.open import FORMATS, PROTOCOLS, open_media
+from stages.media.timeline import Timeline
 from stages.mux.join import join_segments
 from stages.mux.settings import MuxSettings
 from stages.mux.tracks import TRUSTED, Carried, carry, check_deliverable, missing_languages
@@ -53,7 +54,7 @@ class Dub:
 
 
 def mux_film(
-    segments: Sequence[Path], index: VideoIndex, video: Path, dub: Dub, output: str, settings: MuxSettings
+    segments: Sequence[Path], timeline: Timeline, video: Path, dub: Dub, output: str, settings: MuxSettings
 ) -> Delivery:
     """Join the segments, encode the dub once, add the source's other tracks, check every pts, publish at `output`.
 
@@ -64,15 +65,15 @@ def mux_film(
     with storage.scratch_folder() as scratch:
         picture = scratch / "picture.mp4"
         check_deliverable(output, _codec(segments[0]), settings)
-        join_segments(segments, index, picture)
-        carried = carry(video, suffix, settings)
+        join_segments(segments, timeline, picture)
+        carried = Carried() if timeline.excerpt else carry(video, suffix, settings)
         notes = [*_name_language(dub.language, carried, suffix), *carried.notes]
-        if index.zero_s:
-            notes.append(f"the source's clock begins at {index.zero_s:.3f} s, and so does the film's")
+        if timeline.zero_s and not timeline.excerpt:
+            notes.append(f"the source's clock begins at {timeline.zero_s:.3f} s, and so does the film's")
         with storage.publishing(output, suffix) as partial:
-            _run(_command(picture, video, index, dub, carried, partial, settings), settings)
+            _run(_command(picture, video, timeline, dub, carried, partial, settings), settings)
             picture.unlink()
-            notes += _check(partial, index, suffix)
+            notes += _check(partial, timeline, suffix)
             notes += missing_languages(partial, carried.languages)
             size = partial.stat().st_size
     return Delivery(size, notes)
@@ -92,7 +93,7 @@ def _name_language(tag: str | None, carried: Carried, suffix: str) -> list[str]:
 def _command(
     picture: Path,
     video: Path,
-    index: VideoIndex,
+    timeline: Timeline,
     dub: Dub,
     carried: Carried,
     target: Path,
@@ -100,9 +101,10 @@ def _command(
 ) -> list[str]:
     """ffmpeg's arguments. Inputs: 0 the picture, 1 the dub, 2 the source."""
     # Always given, so that a dub out of the source itself is an input of its own: ffmpeg-python merges equal ones.
-    sound = {"itsoffset": f"{index.zero_s - _begins_s(dub.path):.6f}"}
+    sound = {"itsoffset": f"{timeline.zero_s - _begins_s(dub.path):.6f}"}
+    end_s = float(timeline.end_pts * timeline.time_base)
     if dub.trim:
-        sound["t"] = f"{max(0.0, float(index.end_pts * index.time_base) - index.zero_s):.6f}"
+        sound["t"] = f"{max(0.0, end_s - timeline.zero_s):.6f}"
     source = ffmpeg.input(f"file:{video}", **_SAFE)
     inputs = [
         ffmpeg.input(f"file:{picture}", **_SAFE)["v:0"],
@@ -112,7 +114,7 @@ def _command(
     ]
     options: dict[str, str] = {
         "c": "copy",
-        "bsf:v:0": _durations(index),
+        "bsf:v:0": _durations(timeline),
         "c:a:0": settings.audio_codec,
         # Holes in a dub are silence, as its mouths have it; nothing is stretched.
         "filter:a:0": "aresample=async=1",
@@ -123,9 +125,14 @@ def _command(
         "map_chapters": "2",
         **carried.options,
     }
+    if timeline.end_pts < timeline.index.end_pts:
+        options["t"] = f"{end_s:.6f}"  # the other tracks and the chapters end with the picture
+    if timeline.excerpt:
+        # By a filter: with -copyts, -ss counts on the clock that -itsoffset has moved. Chapters are the film's.
+        options |= {"filter:a:0": f"atrim=start=0:end={end_s:.6f},aresample=async=1", "map_chapters": "-1"}
     if settings.audio_codec in {"aac", "libopus"}:
         options["b:a:0"] = f"{settings.audio_bitrate_kbps}k"
-    for place, language in {**carried.languages, "v:0": iso639_2(index.picture.language or "und")}.items():
+    for place, language in {**carried.languages, "v:0": iso639_2(timeline.picture.language or "und")}.items():
         if language not in (None, "und"):
             options[f"metadata:s:{place}"] = f"language={language}"
     if target.suffix in {".mp4", ".mov"}:
@@ -138,13 +145,13 @@ def _command(
     return [imageio_ffmpeg.get_ffmpeg_exe(), *command.get_args()]
 
 
-def _durations(index: VideoIndex) -> str:
+def _durations(timeline: Timeline) -> str:
     """A bitstream filter that lets no picture stay past the film's end.
 
     Read from an MP4, a packet's duration is the distance to the next one in decode order: the last picture's may be
     several frames. pts and dts are named because setts sets what is not named to the dts.
     """
-    end = index.end_pts * index.time_base.numerator
+    end = timeline.end_pts * timeline.time_base.numerator
     return f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{end}-PTS)"
 
 
@@ -175,17 +182,17 @@ def _begins_s(dub: Path) -> float:
         return (container.start_time or 0) / av.time_base
 
 
-def _check(path: Path, index: VideoIndex, suffix: str) -> list[str]:
-    """Compare every pts of the finished file, and its end, with the source's."""
+def _check(path: Path, timeline: Timeline, suffix: str) -> list[str]:
+    """Compare every pts of the finished file, and its end, with the timeline's."""
     made = index_video(str(path), TRUSTED)
-    if len(made) != len(index):
-        raise DubError("internal", f"the finished film has {len(made)} frames, the source {len(index)}")
+    if len(made) != len(timeline):
+        raise DubError("internal", f"the finished film has {len(made)} frames, the timeline {len(timeline)}")
     error_s = max(
-        abs(int(p) * made.time_base - int(q) * index.time_base) for p, q in zip(made.pts, index.pts, strict=True)
+        abs(int(p) * made.time_base - int(q) * timeline.time_base) for p, q in zip(made.pts, timeline.pts, strict=True)
     )
     if error_s > (_MATROSKA_CLOCK_S if suffix == ".mkv" else 0):
         raise DubError("internal", f"frame times of the finished film are off by up to {float(error_s) * 1e3:.3f} ms")
-    end_s = abs(made.end_pts * made.time_base - index.end_pts * index.time_base)
+    end_s = abs(made.end_pts * made.time_base - timeline.end_pts * timeline.time_base)
     if end_s > _END_S:
         raise DubError("internal", f"the finished film's picture ends {float(end_s) * 1e3:.3f} ms off")
     return [f"frame times rounded by up to {float(error_s) * 1e3:.2f} ms: MKV keeps milliseconds"] if error_s else []

@@ -84,6 +84,6 @@ def test_shards_count_their_painted_frames():
     runs = np.full(750, -1, np.int32)
     runs[100:300] = 0
     nothing = np.full((750, 5, 2), np.nan, np.float32)
-    cast = Cast(np.full((750, 4), np.nan, np.float32), nothing, np.zeros(750, np.int32), runs)
+    cast = Cast(np.full((750, 4), np.nan, np.float32), nothing, np.zeros(750, np.int32), runs, np.ones(750, np.float32))
     shards = plan_shards(cast, every(250, 750), np.arange(750) / 25, 10.0, 10_000)
     assert shards == [Shard(0, 0, 250, 150), Shard(1, 250, 500, 50), Shard(2, 500, 750, 0)]

@@ -19,6 +19,7 @@ def cast_of(painted: np.ndarray) -> Cast:
         points=np.full((count, 5, 2), np.nan, np.float32),
         shots=np.zeros(count, np.int32),
         runs=np.where(painted, 0, -1).astype(np.int32),
+        weight=np.ones(count, np.float32),
     )
 
 

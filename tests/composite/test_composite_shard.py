@@ -20,6 +20,7 @@ from stages.media.encode import EncodeSettings, SegmentWriter
 from stages.media.index import index_video
 from stages.media.planes import FORMATS, Plane, even_region
 from stages.media.settings import MediaSettings
+from stages.media.timeline import Timeline
 from tests.clips import clip, damage, is_open, same, seconds, shown, steady, times
 
 SIZE = (96, 80)
@@ -32,7 +33,9 @@ def stack(frames: list[int], box: tuple[int, int, int, int] = BOX, px: int = 32)
     """Patches of strong colours, another one for every frame."""
     boxes = np.array([box] * len(frames), np.int32)
     pixels = np.stack([patch(frame, px) for frame in frames])
-    return FaceStack(np.array(frames, np.int64), pixels, boxes, place(boxes.astype(np.float32)))
+    return FaceStack(
+        np.array(frames, np.int64), pixels, boxes, place(boxes.astype(np.float32)), np.ones(len(frames), np.float32)
+    )
 
 
 def patch(number: int, px: int = 32) -> U8:
@@ -53,7 +56,7 @@ def paint(
     target = film.with_name("segment.mp4")
     stage = Composite(CompositeSettings(**settings), encode, MediaSettings())
     end = len(index) if end is None else end
-    made = stage(film, index, start, end, patches, target)
+    made = stage(film, Timeline.of(index), start, end, patches, target)
     assert (made.frames, made.painted) == (end - start, 0 if patches is None else len(patches.frames))
     assert times(target) == seconds(index.pts[start:end], index.time_base)
     assert {thread.name for thread in threading.enumerate() if thread.name.startswith(("ahead", "map"))} == set()
@@ -178,7 +181,7 @@ def failing(film: Path, patches: FaceStack | None, error: type[BaseException], m
     index, target = index_video(str(film)), film.with_name("segment.mp4")
     stage = Composite(CompositeSettings(blend="paste"), LOSSLESS, MediaSettings())
     with pytest.raises(error, match=match) as caught:
-        stage(film, index, 0, len(index), patches, target)
+        stage(film, Timeline.of(index), 0, len(index), patches, target)
     assert {thread.name for thread in threading.enumerate() if thread.name.startswith(("ahead", "map"))} == set()
     assert not is_open(film)
     assert not is_open(target)
@@ -208,7 +211,7 @@ def test_an_error_while_decoding_surfaces(tmp_path: Path) -> None:
     broken = damage(film, tmp_path / "b.mp4", 25)
     stage = Composite(CompositeSettings(), LOSSLESS, MediaSettings())
     with pytest.raises(DubError) as caught:
-        stage(broken, index, 0, 40, stack([3]), tmp_path / "segment.mp4")
+        stage(broken, Timeline.of(index), 0, 40, stack([3]), tmp_path / "segment.mp4")
     assert caught.value.code == "decode_error"
     assert not is_open(broken)
 
@@ -232,7 +235,7 @@ def test_few_frames_are_held_however_long_the_shard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     film = clip(tmp_path / "a.mp4", steady(120), size=(32, 32))
-    real_read, real_write = module.read_frames, SegmentWriter.write
+    real_read, real_write = module.read_mapped, SegmentWriter.write
     decoded, written, most = 0, 0, 0
 
     def reads(*arguments: object) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -247,7 +250,7 @@ def test_few_frames_are_held_however_long_the_shard(
         real_write(self, frame)
         written += 1
 
-    monkeypatch.setattr(module, "read_frames", reads)
+    monkeypatch.setattr(module, "read_mapped", reads)
     monkeypatch.setattr(SegmentWriter, "write", writes)
     paint(film, None, threads=threads)
     assert (decoded, written) == (120, 120)

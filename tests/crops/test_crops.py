@@ -25,6 +25,7 @@ from stages.media import storage
 from stages.media.index import VideoIndex, index_video
 from stages.media.planes import planes
 from stages.media.settings import MediaSettings
+from stages.media.timeline import Timeline
 from tests.clips import clip, noise, steady, uneven
 
 SIZE = (160, 120)
@@ -89,7 +90,7 @@ def cast_of(count: int = COUNT, hidden: Sequence[int] = (20, 21, 22)) -> Cast:
     runs = np.where(numbers < min(hidden, default=0), 0, np.where(numbers < CUT, 1, 2)).astype(np.int32)
     runs[list(hidden)] = -1
     points = np.full((count, 5, 2), np.nan, np.float32)
-    return Cast(boxes.astype(np.float32), points, (numbers >= CUT).astype(np.int32), runs)
+    return Cast(boxes.astype(np.float32), points, (numbers >= CUT).astype(np.int32), runs, np.ones(count, np.float32))
 
 
 class Bench:
@@ -108,7 +109,7 @@ class Bench:
         self.finder = BlobFinder()
         stage = Crops(settings, MediaSettings(), self.finder, PX)
         folder = LandmarkCache(str(self.folder / cache), "key")
-        return stage(self.film, self.index, self.cast, start, end, folder)
+        return stage(self.film, Timeline.of(self.index), self.cast, start, end, folder)
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +118,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def assert_equal(one: FaceStack, other: FaceStack) -> None:
-    for name in ("frames", "pixels", "boxes", "landmarks"):
+    for name in ("frames", "pixels", "boxes", "landmarks", "weight"):
         a, b = getattr(one, name), getattr(other, name)
         assert a.dtype == b.dtype
         assert np.array_equal(a, b), name
 
 
 def joined(stacks: Sequence[FaceStack]) -> FaceStack:
-    parts = {name: [getattr(s, name) for s in stacks] for name in ("frames", "pixels", "boxes", "landmarks")}
+    parts = {name: [getattr(s, name) for s in stacks] for name in ("frames", "pixels", "boxes", "landmarks", "weight")}
     return FaceStack(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
 
 
@@ -137,9 +138,10 @@ def test_the_crop_is_the_official_one(tmp_path: Path, px: int) -> None:
     corners = random.integers(0, (100, 70), (24, 2))
     boxes = np.concatenate([corners, corners + random.integers(2, 50, (24, 2))], axis=1)
     boxes[:3] = (0, 0, *SIZE), (0, 0, 31, 33), (129, 87, *SIZE)
-    cast = Cast(boxes.astype(np.float32), np.full((24, 5, 2), np.nan, np.float32), *[np.zeros(24, np.int32)] * 2)
+    points, zeros = np.full((24, 5, 2), np.nan, np.float32), np.zeros(24, np.int32)
+    cast = Cast(boxes.astype(np.float32), points, zeros, zeros, np.ones(24, np.float32))
     stage = Crops(CropsSettings(resize="bilinear"), MediaSettings(conversion="fast"), Template(), px)
-    stack = stage(film, index, cast, 0, 24, LandmarkCache(str(tmp_path), "")).stack
+    stack = stage(film, Timeline.of(index), cast, 0, 24, LandmarkCache(str(tmp_path), "")).stack
     assert stack is not None
     assert np.array_equal(stack.boxes, boxes)
     reader = cv2.VideoCapture(str(film))
@@ -153,9 +155,10 @@ def test_large_faces_are_averaged_by_default(tmp_path: Path) -> None:
         np.array([[10, 20, 110, 100], [10, 20, 22, 30]], np.float32),
         np.full((2, 5, 2), np.nan, np.float32),
         *[np.zeros(2, np.int32)] * 2,
+        np.ones(2, np.float32),
     )
     stage = Crops(CropsSettings(), MediaSettings(conversion="fast"), Template(), PX)
-    stack = stage(film, index_video(str(film)), cast, 0, 2, LandmarkCache(str(tmp_path), "")).stack
+    stack = stage(film, Timeline.of(index_video(str(film))), cast, 0, 2, LandmarkCache(str(tmp_path), "")).stack
     assert stack is not None
     reader = cv2.VideoCapture(str(film))
     large, small = reader.read()[1][20:100, 10:110], reader.read()[1][20:30, 10:22]
@@ -268,7 +271,7 @@ def test_another_model_box_or_point_is_looked_at_anew(bench: Bench, tmp_path: Pa
 
     def located(cast: Cast, key: str) -> int:
         stage = Crops(settings, MediaSettings(), BlobFinder(), PX)
-        return stage(bench.film, bench.index, cast, 0, COUNT, LandmarkCache(str(tmp_path), key)).located
+        return stage(bench.film, Timeline.of(bench.index), cast, 0, COUNT, LandmarkCache(str(tmp_path), key)).located
 
     every = COUNT - 3
     assert [located(bench.cast, "a"), located(bench.cast, "a")] == [every, 0]
@@ -284,7 +287,7 @@ def test_another_model_box_or_point_is_looked_at_anew(bench: Bench, tmp_path: Pa
 
 def test_landmarks_that_need_no_pixels_cost_no_look(bench: Bench, tmp_path: Path) -> None:
     stage = Crops(CropsSettings(), MediaSettings(), Template(), PX)
-    cut = stage(bench.film, bench.index, bench.cast, 10, 40, LandmarkCache(str(tmp_path / "c"), ""))
+    cut = stage(bench.film, Timeline.of(bench.index), bench.cast, 10, 40, LandmarkCache(str(tmp_path / "c"), ""))
     assert cut.stack is not None
     assert cut.located == 0
     assert storage.names(str(tmp_path / "c")) == []
@@ -302,7 +305,9 @@ def test_long_stretches_without_a_face_are_not_decoded(tmp_path: Path, monkeypat
     shown = np.isin(np.arange(count), [3, 4, 9, 250])
     boxes = np.where(shown[:, None], np.float32([4, 4, 20, 20]), np.float32(np.nan)).astype(np.float32)
     runs = np.where(shown, np.cumsum(~shown), -1).astype(np.int32)
-    cast = Cast(boxes, np.full((count, 5, 2), np.nan, np.float32), np.zeros(count, np.int32), runs)
+    cast = Cast(
+        boxes, np.full((count, 5, 2), np.nan, np.float32), np.zeros(count, np.int32), runs, np.ones(count, np.float32)
+    )
     ranges: list[tuple[int, int]] = []
     real = module.read_frames
 
@@ -312,7 +317,7 @@ def test_long_stretches_without_a_face_are_not_decoded(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(module, "read_frames", counted)
     stage = Crops(CropsSettings(), MediaSettings(), Template(), PX)
-    cut = stage(film, index_video(str(film)), cast, 0, count, LandmarkCache(str(tmp_path), ""))
+    cut = stage(film, Timeline.of(index_video(str(film))), cast, 0, count, LandmarkCache(str(tmp_path), ""))
     assert cut.stack is not None
     assert cut.stack.frames.tolist() == [3, 4, 9, 250]
     assert ranges == [(3, 10), (250, 251)]

@@ -12,6 +12,7 @@ from stages.media.decode import read_frames
 from stages.media.encode import EncodeSettings, SegmentWriter
 from stages.media.index import VideoIndex, index_video
 from stages.media.planes import Plane
+from stages.media.timeline import Timeline
 from stages.mux.mux import Delivery, Dub, mux_film
 from stages.mux.settings import MuxSettings
 from tests.clips import Sound, audio, heard, lag_s, shown
@@ -71,7 +72,9 @@ def deliver(
         dub = audio(film.with_name("dub.wav"), dub)
     index, segments = cut(film, [end for end in ends if end < len(index_video(str(film)))], codec)
     out = film.parent / name
-    made = mux_film(segments, index, film, Dub(dub, track, language, trim), str(out), MuxSettings(**settings))
+    made = mux_film(
+        segments, Timeline.of(index), film, Dub(dub, track, language, trim), str(out), MuxSettings(**settings)
+    )
     return Made(out, made, film, segments)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stages.errors import DubError
 from stages.media.encode import EncodeSettings, SegmentWriter
 from stages.media.index import index_video
+from stages.media.timeline import Timeline
 from stages.mux.join import join_segments
 from tests.clips import CLOCK, STEP, clip, is_open, noise, numbered, same, seconds, shown, steady, times, uneven
 from tests.mux.pieces import MS, NTSC, cut, pictures
@@ -19,7 +20,7 @@ def check(film: Path, ends: list[int], codec: str, **how: object) -> Path:
     """Cut, join, and hold the result to the source's times and the segments' pictures."""
     index, segments = cut(film, ends, codec, **how)
     target = film.with_name("joined.mp4")
-    join_segments(segments, index, target)
+    join_segments(segments, Timeline.of(index), target)
     assert times(target) == seconds(index.pts, index.time_base)
     for number, ((_, joined), piece) in enumerate(zip(shown(target), pictures(segments), strict=True)):
         assert same(joined, piece), number
@@ -100,7 +101,7 @@ def test_any_cuts_of_any_film(tmp_path_factory: pytest.TempPathFactory, ends: se
 
 def refused(segments: list[Path], film: Path) -> str:
     with pytest.raises(DubError) as caught:
-        join_segments(segments, index_video(str(film)), film.with_name("joined.mp4"))
+        join_segments(segments, Timeline.of(index_video(str(film))), film.with_name("joined.mp4"))
     assert caught.value.code == "internal"
     assert not any(is_open(path) for path in segments)
     return caught.value.message

@@ -9,6 +9,7 @@ import pytest
 
 from stages.errors import DubError
 from stages.media.index import index_video
+from stages.media.timeline import Timeline
 from stages.mux.mux import Dub, mux_film
 from stages.mux.settings import MuxSettings
 from stages.mux.tracks import check_deliverable
@@ -187,7 +188,7 @@ def test_a_film_goes_to_a_bucket(tmp_path: Path) -> None:
     index, segments = cut(film, [5])
     dub = Dub(audio(tmp_path / "dub.wav", VOICE), 0, None, trim=False)
     fsspec.filesystem("memory").store.clear()
-    made = mux_film(segments, index, film, dub, "memory://bucket/films/out.mp4", MuxSettings())
+    made = mux_film(segments, Timeline.of(index), film, dub, "memory://bucket/films/out.mp4", MuxSettings())
     data = fsspec.filesystem("memory").cat_file("/bucket/films/out.mp4")
     assert len(data) == made.size
     (tmp_path / "back.mp4").write_bytes(data)

@@ -19,6 +19,7 @@ from stages.crops.crops import whole_boxes
 from stages.errors import DubError
 from stages.media.index import index_video
 from stages.media.planes import even_region
+from stages.media.timeline import Timeline
 from stages.speech.mel import MelWindows
 from stages.speech.samples import Samples
 from stages.weights import Weights
@@ -305,8 +306,8 @@ def test_a_cut_of_landmarks_at_a_run_s_end_is_in_the_shard_s_key(tmp_path: Path)
     windows = MelWindows(Samples(np.zeros(16000, np.float32)))
     found = set()
     for runs in (shots, (np.arange(20) >= 10).astype(np.int32)):
-        cast = Cast(flat, points, shots, runs)
-        found.add(ShardKeys(job, config, weights, index, cast, windows).of(Shard(0, 0, 20, 20)))
+        cast = Cast(flat, points, shots, runs, np.ones(20, np.float32))
+        found.add(ShardKeys(job, config, weights, Timeline.of(index), cast, windows).of(Shard(0, 0, 20, 20)))
     assert len(found) == 2
 
 

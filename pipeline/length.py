@@ -1,0 +1,42 @@
+"""How long a film becomes: its row's length policies, and a run's excerpt."""
+
+from fractions import Fraction
+from typing import Final
+
+from pipeline.film import Film
+from stages.errors import DubError
+from stages.media.index import VideoIndex
+from stages.media.timeline import Timeline, fit, outlasts_s
+from stages.speech.samples import RATE
+
+_LENGTH_SLACK_S: Final = 0.1  # a dub may outlast the picture by less than three frames of 25 fps before it is «longer»
+
+
+def lay_timeline(
+    film: Film, index: VideoIndex, dub_samples: int, max_frames: int, excerpt: tuple[float, float] | None = None
+) -> Timeline:
+    """The output's grid for a dub of `dub_samples` at 16 kHz, or the `excerpt` [start_s, end_s) of it.
+
+    Raises DubError: `audio_longer` where the row's policy says so, `unsupported` beyond `max_frames`, `bad_row` for an
+    excerpt in which there is no frame.
+    """
+    dub_s = Fraction(dub_samples, RATE)
+    longer_s = outlasts_s(index, dub_s)
+    if longer_s > _LENGTH_SLACK_S and film.audio_longer == "error":
+        raise DubError(
+            "audio_longer",
+            f"{film.id}: the dub is {longer_s:.2f} s longer than the picture; shorten it or set audio_longer: trim",
+        )
+    timeline = fit(index, dub_s, film.audio_shorter, film.audio_longer, max_frames)
+    if excerpt is None:
+        return timeline
+    try:
+        return timeline.cut(*excerpt)
+    except ValueError as error:
+        raise DubError(
+            "bad_row", f"{film.id}: the range has {error}; the film ends at {_end_s(timeline):.2f} s"
+        ) from error
+
+
+def _end_s(timeline: Timeline) -> float:
+    return float(timeline.end_pts * timeline.time_base) - timeline.zero_s
