@@ -4,9 +4,12 @@ import csv
 import json
 import posixpath
 import re
+import resource
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any, Final
 
 import pyarrow
@@ -22,6 +25,8 @@ LARGEST_FILE: Final = 256 << 20
 
 _LARGEST_UNPACKED: Final = 4 * LARGEST_FILE  # of Parquet, which compresses
 _PARQUET_ROWS: Final = 1024  # decoded at a time
+_LARGEST_GROWTH: Final = 2 << 30  # bytes of address space: one batch of the longest texts, and what pyarrow reserves
+_LONGEST_LIST: Final = 10_000
 _PIECE: Final = 1 << 16
 
 
@@ -236,10 +241,11 @@ def _typed(column: str, cell: str) -> Any:
 
 def _parquet(source: _Source) -> Iterator[Header | RawRow]:
     try:
-        file = pyarrow.parquet.ParquetFile(source.file)
-        columns = list(file.schema_arrow.names)
-        groups = range(file.metadata.num_row_groups)
-        unpacked = sum(file.metadata.row_group(i).total_byte_size for i in groups)
+        with _memory_capped():
+            file = pyarrow.parquet.ParquetFile(source.file)
+            columns = list(file.schema_arrow.names)
+            groups = range(file.metadata.num_row_groups)
+            unpacked = sum(file.metadata.row_group(i).total_byte_size for i in groups)
     except Exception as error:  # pyarrow raises its own errors, and OSError, for what is not Parquet
         raise source.failed(error) from error
     if unpacked > _LARGEST_UNPACKED:
@@ -249,25 +255,56 @@ def _parquet(source: _Source) -> Iterator[Header | RawRow]:
     line = 0
     while True:
         try:
-            batch = next(batches, None)
+            with _memory_capped():
+                batch = next(batches, None)
         except Exception as error:
             raise source.failed(error) from error
         if batch is None:
             return
         for index in range(batch.num_rows):
             line += 1
-            values: dict[str, Any] = {}
-            wrong: list[tuple[str | None, str]] = []
-            for name, column in zip(columns, batch.columns, strict=True):
-                try:
-                    values[name] = column[index].as_py()
-                except (
-                    ValueError,
-                    OverflowError,
-                    pyarrow.ArrowException,
-                ) as error:  # not UTF-8, no such date
-                    wrong.append((name, f"cannot be read: {error}"))
-            yield RawRow(line, values, tuple(wrong))
+            with _memory_capped():
+                row = _parquet_row(line, columns, [column[index] for column in batch.columns])
+            yield row
+
+
+def _parquet_row(line: int, columns: Sequence[str], cells: Sequence[Any]) -> RawRow:
+    values: dict[str, Any] = {}
+    wrong: list[tuple[str | None, str]] = []
+    for name, cell in zip(columns, cells, strict=True):
+        try:
+            values[name] = _plain(cell)
+        except MemoryError:
+            wrong.append((name, "is too large"))
+        except (ValueError, OverflowError, pyarrow.ArrowException) as error:  # not UTF-8, no such date
+            wrong.append((name, f"cannot be read: {error}"))
+    return RawRow(line, values, tuple(wrong))
+
+
+def _plain(value: Any) -> Any:
+    """A cell of Parquet as Python has it. Raises ValueError for one that no column can use."""
+    if value.is_valid and isinstance(value, pyarrow.ListScalar | pyarrow.MapScalar) and len(value) > _LONGEST_LIST:
+        raise ValueError(f"a list of {len(value)}")
+    if value.is_valid and isinstance(value, pyarrow.BinaryScalar) and value.as_buffer().size > LONGEST_LINE:
+        raise ValueError(f"{value.as_buffer().size} bytes")
+    return value.as_py()
+
+
+@contextmanager
+def _memory_capped() -> Iterator[None]:
+    """For a moment this process cannot grow beyond what any manifest needs.
+
+    A few bytes of Parquet may stand for gigabytes (one number, a billion times), and what its footer says of that is as
+    trustworthy as the rest of it. Pyarrow and Python then raise MemoryError instead of filling the machine.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    caps = [limit for limit in (used + _LARGEST_GROWTH, soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(caps), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _header(source: _Source, line: int, columns: Sequence[str]) -> Header:

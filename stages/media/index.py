@@ -22,6 +22,8 @@ from stages.media.open import open_media, video_stream
 from stages.media.settings import MediaLimits
 from stages.media.whole import check_whole
 
+_LATEST_S = 10**10
+"""Latest moment of a file's clock in seconds, three hundred years: up to it seconds in float64 are exact to 2 µs."""
 _GRID = ("pts", "dts", "coded", "duration")
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 
@@ -210,6 +212,10 @@ def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer)
     table = rows[coded]
     pts = table[:, 0]
     gaps = np.diff(pts)
+    if max(abs(int(pts[0])), abs(int(pts[-1]))) * time_base > _LATEST_S:
+        raise DubError(
+            "unsupported", f"{path}: its clock runs to {float(pts[-1] * time_base):.3g} s; remux it first, from 0"
+        )
     if len(gaps) and gaps.min() <= 0:
         raise DubError("unsupported", f"{path}: two frames share one timestamp; remux it first")
     # Containers without frame durations, and those that round them, still give the gaps exactly.

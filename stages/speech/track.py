@@ -22,6 +22,7 @@ from stages.errors import DubError
 from stages.media.language import iso639_2
 from stages.media.open import open_media
 from stages.media.settings import MediaLimits
+from stages.media.whole import check_whole
 from stages.speech.samples import RATE, SampleWriter, writing_samples
 from stages.speech.settings import SpeechSettings
 
@@ -91,6 +92,8 @@ def decode_dub(
     """
     settings = settings or SpeechSettings()
     with open_media(path, limits) as container:
+        if container.format.name == "wav":
+            check_whole(Path(path))
         stream = choose_track(container, path, track)
         with writing_samples(url) as writer:
             decoder = _Decoder(container, stream, path, writer, settings)
