@@ -24,7 +24,7 @@ class Onnx68:
         self._path, self._input_px, self._margin = path, input_px, margin
         self.room = margin / 2 + 0.02  # and the rounding to whole pixels
         try:
-            self._net = cv2.dnn.readNetFromONNX(str(path))
+            self._net = cv2.dnn.readNetFromONNX(np.fromfile(path, np.uint8))  # as bytes it has no neighbours
         except cv2.error as error:
             raise DubError("unsupported", f"landmarks.weights {path}: OpenCV cannot read it: {error.err}") from error
 

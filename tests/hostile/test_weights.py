@@ -1,0 +1,90 @@
+"""Weights that somebody else made: nothing in them runs, and nothing beside them is opened."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from stages.crops.landmarks.fan import Fan
+from stages.crops.landmarks.onnx68 import Onnx68
+from stages.errors import DubError
+from stages.faces.sfd import Sfd
+from stages.faces.yunet import YuNet
+from stages.lips.wav2lip import checkpoint
+
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "wav2lip": checkpoint.load,
+    "fan": lambda path: Fan(path, "cpu", "float32", 1),
+    "s3fd": lambda path: Sfd(path, None, 0.5, official=False, threads=1),
+    "yunet": lambda path: YuNet(path, 640, 0.5),
+    "onnx": lambda path: Onnx68(path, 112, 1.4),
+}
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("trusting", [False, True])
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_payload_in_weights_never_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loader: str, old: bool, trusting: bool
+) -> None:
+    """Not even where the environment tells torch to trust everything, as some notebooks do."""
+    if trusting:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    path, trap = tmp_path / "weights.pth", tmp_path / "ran"
+    torch.save({"state_dict": Payload(trap)}, path, _use_new_zipfile_serialization=not old)
+    with pytest.raises(DubError) as caught:
+        LOADERS[loader](path)
+    assert caught.value.code in ("weights_missing", "unsupported")
+    assert str(path) in caught.value.message
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("content", [b"", b"\x00" * 5000, b"PK\x03\x04" + bytes(500), b"<html>404</html>"])
+def test_what_is_no_weights_is_called_so(tmp_path: Path, loader: str, content: bytes) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(DubError) as caught:
+        LOADERS[loader](path)
+    assert caught.value.code in ("weights_missing", "unsupported")
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("loader", ["yunet", "onnx"])
+def test_an_onnx_file_opens_no_other_file(tmp_path: Path, loader: str) -> None:
+    """External data may name any path. A pipe there would be waited for by whoever opened it."""
+    (tmp_path / "model").mkdir()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for name in ("../pipe", str(pipe)):
+        weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[12, 136], data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", name), ("offset", "0"), ("length", str(12 * 136 * 4))):
+            weight.external_data.add(key=key, value=value)
+        graph = helper.make_graph(
+            [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])],
+            "graph",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 2, 2])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 136])],
+            [weight],
+        )
+        path = tmp_path / "model/landmarks.onnx"
+        path.write_bytes(
+            onnx.ModelProto(ir_version=8, graph=graph, opset_import=[helper.make_opsetid("", 13)]).SerializeToString()
+        )
+        with pytest.raises(DubError) as caught:
+            LOADERS[loader](path)
+        assert caught.value.code in ("weights_missing", "unsupported")
