@@ -2,16 +2,17 @@
 
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config, RunSettings, load_config
 from pipeline.demo import make_demo
 from pipeline.doctor import checks, usable_cores
 from pipeline.manifest import ManifestError
@@ -20,7 +21,9 @@ from pipeline.plan import plan_films
 from pipeline.pools import NEEDS, Node, PreflightError, plan_pools
 from pipeline.progress import Progress
 from pipeline.report import RunReport
+from pipeline.rows import Row
 from pipeline.run import dub
+from pipeline.run import retry as run_again
 from stages.errors import DubError
 from stages.weights import Weights
 
@@ -32,6 +35,7 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(no_args_is_help=True, help="Model weights: what there is, fetch it, check it.")
 app.add_typer(weights_app, name="weights")
+_Told = TypeVar("_Told")
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer brings along
 _LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
 _out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
@@ -78,6 +82,36 @@ def run(
     report = _dub(manifest, settings, work, executor, address)
     _print_report(report)
     raise typer.Exit(report.exit_code(settings.run.fail_on))
+
+
+@app.command()
+def retry(
+    work: Annotated[str, typer.Argument(help="Work folder of the run. Path or URL.")],
+    run: Annotated[str | None, typer.Option("--run", help="The run's id. Default: the last one.")] = None,
+    executor: Annotated[Literal["ray", "inline"], typer.Option(help="On a Ray cluster, or in this process.")] = "ray",
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster, such as auto. Default: $RAY_ADDRESS, else one is started here.")
+    ] = None,
+) -> None:
+    """Run again what a run could not deliver, or delivered with stretches that were passed through unpainted.
+
+    Rows and settings are the run's own. Exit status as of `run`.
+
+    Example:
+
+        dubline retry work
+    """
+    report = _watched(
+        RunSettings().progress_s,
+        lambda on_start, on_row: run_again(
+            work, run, executor=executor, address=address, on_start=on_start, on_row=on_row
+        ),
+    )
+    if report is None:
+        _out.print("every film of that run is well")
+        return
+    _print_report(report)
+    raise typer.Exit(report.exit_code(report.settings["run"]["fail_on"]))
 
 
 @app.command()
@@ -197,6 +231,17 @@ def _config(path: Path | None, overrides: list[str] | None) -> Config:
 def _dub(
     manifest: str, config: Config, work: str, executor: Literal["ray", "inline"], address: str | None
 ) -> RunReport:
+    return _watched(
+        config.run.progress_s,
+        lambda on_start, on_row: dub(
+            manifest, config, work, executor=executor, address=address, on_start=on_start, on_row=on_row
+        ),
+    )
+
+
+def _watched(progress_s: float, call: Callable[[Callable[[int], None], Callable[[Row], None]], _Told]) -> _Told:
+    """Run films with a progress line; what keeps a job from starting becomes exit status 1, an interrupt 130."""
+
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
@@ -205,14 +250,9 @@ def _dub(
     shown: list[Progress] = []
     try:
         with ExitStack() as stack:
-            return dub(
-                manifest,
-                config,
-                work,
-                executor=executor,
-                address=address,
-                on_start=lambda films: shown.append(stack.enter_context(Progress(films, _out, config.run.progress_s))),
-                on_row=lambda row: shown[0].add(row),
+            return call(
+                lambda films: shown.append(stack.enter_context(Progress(films, _out, progress_s))),
+                lambda row: shown[0].add(row),
             )
     except (ManifestError, PreflightError, DubError, OSError) as error:  # OSError: no cluster there, no room to write
         _stop(error)

@@ -36,6 +36,24 @@ class RunSettings(Settings):
     who writes a manifest is as a rule who runs it; set it where manifests come from others. The driver and the worker
     both check. It is no sandbox: a file that is exchanged for a link after the check, or a web server's redirect, is
     followed, so that workers should also run as a user who can read no more."""
+    on_shard_failure: Literal["passthrough", "fail_film"] = "passthrough"
+    """What becomes of a film when a shard could not be painted (`internal`, `oom`, `timeout`, `crashed`): its frames
+    go on as the source has them and the film ships as `ok_passthrough`, or the film fails."""
+    max_attempts: int = Field(3, ge=1, le=100)
+    """On Ray: how often a row may end its worker's process, on machines that stay alive, until it is given up."""
+    deadline_base_s: float = Field(900.0, gt=0)
+    """On Ray: seconds one step may work on any cell or shard: loading models and fetching a film to the machine are in
+    them. Whoever takes longer hangs, and is ended. Not watched with --executor inline."""
+    deadline_per_s: float = Field(120.0, ge=0)
+    """Seconds on top for every second of film in the cell or shard: 25 frames at almost 5 s each, what S3FD on one CPU
+    core may need at 4K. Far above what is normal, because a hang costs three deadlines and a wrong one the shard."""
+    deadline_film_s: float = Field(14400.0, gt=0)
+    """On Ray: seconds that splitting, casting or muxing a whole film may take; more than mux.timeout_s."""
+    breaker_last: int = Field(20, ge=0, le=10000)
+    """Of so many painted shards in a row, less than `breaker_share` may fail; else the run stops, and nothing
+    more is tried or shipped unpainted. 0: never."""
+    breaker_share: float = Field(0.8, gt=0, le=1)
+    """Which share of them."""
     progress_s: float = Field(5.0, gt=0)
     """Seconds between two progress lines where there is no terminal."""
 

@@ -1,20 +1,22 @@
 """The whole graph on one page, and its in-process twin.
 
-    films -> split -> [cells] -> faces -> cast -> [shards] -> crops -> lips -> composite -> mux -> rows
+    films -> split -> [cells] -> faces -> cast -> [shards] -> crops -> lips -> composite -> passthrough -> mux -> rows
 
 A step that fans out is a task and is followed by a repartition to one row a block: Ray Data's parallelism is blocks,
 not rows (reference ray.md 3.3). Steps that load models are actors. There is no barrier: the row that lands last
-carries its film on (`ready`), and the driver reads small rows as they come.
+carries its film on (`ready`), and the driver reads small rows as they come. Round every step stands the guard
+(`pipeline.guard`): on Ray with the ledger of crashes and a deadline, in this process without.
 """
 
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.attempts import Attempts
 from pipeline.config import Config
+from pipeline.guard import guarded
+from pipeline.ledger import WorkFolder
 from pipeline.pools import TASK_CPUS, Pool
 from pipeline.rows import SCHEMA, Row, from_table, to_table
 from pipeline.steps.base import Step
@@ -24,16 +26,16 @@ from pipeline.steps.crops import CutCrops
 from pipeline.steps.faces import FindFaces
 from pipeline.steps.lips import DrawLips
 from pipeline.steps.mux import MuxFilm
+from pipeline.steps.passthrough import PassThrough
 from pipeline.steps.split import Split
-from stages.errors import DubError
 
-STEPS: tuple[type[Step], ...] = (Split, FindFaces, MakeCast, CutCrops, DrawLips, PaintSegment, MuxFilm)
+STEPS: tuple[type[Step], ...] = (Split, FindFaces, MakeCast, CutCrops, DrawLips, PaintSegment, PassThrough, MuxFilm)
 """In the order the data goes through."""
 FANS_OUT = {Split, MakeCast}
 _TASKS_AT_ONCE = 8  # films split, cast or muxed side by side
 
 
-def run_inline(films: Iterable[Row], config: Config, work: str) -> Iterator[Row]:
+def run_inline(films: Iterable[Row], config: Config, work: str) -> Generator[Row, None, None]:
     """The graph in this process: the same steps on the same rows, one after the other."""
     rows: Iterator[Row] = iter(films)
     for kind in STEPS:
@@ -41,7 +43,9 @@ def run_inline(films: Iterable[Row], config: Config, work: str) -> Iterator[Row]
     yield from rows
 
 
-def run_on_ray(films: Iterable[Row], config: Config, work: str, pools: Mapping[str, Pool]) -> Iterator[Row]:
+def run_on_ray(
+    films: Iterable[Row], config: Config, work: str, pools: Mapping[str, Pool]
+) -> Generator[Row, None, None]:
     """The graph on the Ray cluster this process is connected to."""
     import ray
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
@@ -92,41 +96,17 @@ class Worker:
     """A step in a Ray actor: made once, called with a table of one row."""
 
     def __init__(self, name: str, config: str, work: str) -> None:
-        self._step = _make(name, config, work)
+        self._step, self._ledger = _make(name, config, work), _ledger(work)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows that go on."""
-        return to_table([out for row in from_table(table) for out in guarded(self._step, row)])
+        return to_table([out for row in from_table(table) for out in guarded(self._step, row, self._ledger)])
 
 
 def run_task(columns: dict[str, Any], name: str, config: str, work: str) -> list[dict[str, Any]]:
     """A step in a Ray task: one row in, any number out."""
     step = _make(name, config, work)
-    return [out.to_dict() for out in guarded(step, Row.from_dict(columns))]
-
-
-def guarded(step: Callable[[Row], Iterator[Row]], row: Row) -> list[Row]:
-    """The rows that go on for a row; whatever goes wrong becomes a row with a code, and passes the rest untouched."""
-    if row.failed or (row.code and not row.ready):
-        return [replace(row, payload=b"")]
-    name = getattr(step, "name", "")
-    try:
-        return list(step(row))
-    except DubError as error:
-        return _failed(row, name, error.code, error.message)
-    except MemoryError:
-        return _failed(row, name, "oom", f"{row.film}: not enough memory; lower split.shard_s or the workers")
-    except Exception as error:
-        where = "".join(traceback.format_exception(error)[-3:]).strip()
-        return _failed(row, name, "internal", f"{row.film}: {type(error).__name__}: {error}\n{where}")
-
-
-def _failed(row: Row, stage: str, code: str, message: str) -> list[Row]:
-    if stage in (MakeCast.name, MuxFilm.name):
-        # The cell or shard that landed last is whole; what failed is its film.
-        whole = replace(row, code="ok", ready=False, payload=b"")
-        return [whole, Row("film", row.film, row.job, code=code, message=message, stage=stage)]
-    return [replace(row, code=code, message=message, stage=stage, ready=False, payload=b"")]
+    return [out.to_dict() for out in guarded(step, Row.from_dict(columns), _ledger(work))]
 
 
 def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:
@@ -137,6 +117,16 @@ def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:
 def _make(name: str, config: str, work: str) -> Step:
     kind = next(step for step in STEPS if step.name == name)
     return kind(Config.model_validate_json(config), work)
+
+
+def _ledger(work: str) -> Attempts:
+    """The crash ledger of this Ray worker."""
+    import ray
+
+    def living() -> set[str]:
+        return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+    return Attempts(WorkFolder(work), ray.get_runtime_context().get_node_id(), living)
 
 
 assert set(SCHEMA.names) == set(Row.__dataclass_fields__)

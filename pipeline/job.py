@@ -13,7 +13,13 @@ class Job(BaseModel):
     film: Film
     """The manifest row."""
     run: str
-    """The run's id, and which pass of it."""
+    """The run's id."""
+    sweep: int = 0
+    """Which pass of the run over its films: what one left unfinished the next one sweeps up."""
+    pass_through: bool = False
+    """Shards of the film that gave up in this run go on unpainted."""
+    again: bool = False
+    """A delivery with shards that were passed through is made anew."""
     generator: str
     """The film's own or the config's."""
     range: tuple[float, float] | None = None
@@ -33,3 +39,8 @@ class Job(BaseModel):
     """Its length at 16 kHz: what the length policies go by."""
     dub_track: int = 0
     """Which audio track of it."""
+
+    @property
+    def turn(self) -> str:
+        """This pass of this run: what one of them claims or tries blocks no other."""
+        return f"{self.run}-{self.sweep}"

@@ -118,11 +118,14 @@ class ShardKeys:
         self._reach_s = reach_s(landmarks.smooth_s) if smooths else 0.0
         self._stride = landmarks.stride if smooths else 0
 
+    def unpainted(self, shard: Shard) -> str:
+        """The key of the shard's frames as the source has them."""
+        return digest(*self._place(shard), self._plain)
+
     def of(self, shard: Shard) -> str:
         """The key of one shard."""
-        place = [self._video, shard.start, shard.end, *self._laid(shard)]
         if not shard.painted:
-            return digest(*place, self._plain)
+            return self.unpainted(shard)
         times, shown = self._timeline.index.times, self._timeline.source[shard.start : shard.end]
         low = int(np.searchsorted(times, times[shown.min()] - self._reach_s)) - self._stride
         high = int(np.searchsorted(times, times[shown.max()] + self._reach_s)) + 1 + self._stride
@@ -132,7 +135,11 @@ class ShardKeys:
         seen = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
         frames = np.flatnonzero(self._cast.painted[shard.start : shard.end]) + shard.start
         heard = self._windows.heard_digest(self._timeline.times[frames] + self._shift_s)
-        return digest(*place, self._painted, seen, heard)
+        return digest(*self._place(shard), self._painted, seen, heard)
+
+    def _place(self, shard: Shard) -> list[str | int]:
+        """Which frames of which film."""
+        return [self._video, shard.start, shard.end, *self._laid(shard)]
 
     def _laid(self, shard: Shard) -> list[str]:
         """What tells a shard from the source's own frames, all painted in full; nothing where there is nothing."""

@@ -18,7 +18,13 @@ _LARGEST_JSON = 64 << 20
 
 
 class WorkFolder:
-    """Names and small JSON files under one fsspec URL."""
+    """Names and small JSON files under one fsspec URL.
+
+    What may be deleted: `attempts/`, `films/*/claims/`, `films/*/passed/` and hidden files (`.*.partial*`, left by a
+    process that was killed while it wrote) belong to a run, and to nobody when no run is going on. `quarantine/` is
+    for people, and `retry` does not need it. `cache/`, `segments/` and the rest of `films/` cost only the time to make
+    them again; a `films/*/done-*` or `begun-*` file that is gone makes its output a stranger's, which is kept.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
@@ -67,9 +73,34 @@ class WorkFolder:
         """Says: `output` is delivered, and what it is known by."""
         return self.film(film, f"done-{digest(output)}.json")
 
+    def passed(self, film: str, run: str) -> str:
+        """Folder of what a run passed through of a film, one JSON a shard."""
+        return self.film(film, f"passed/{run}")
+
+    def tried(self, turn: str) -> str:
+        """Folder of the crash ledger for one pass of a run."""
+        return storage.join(self.root, "attempts", turn)
+
+    def attempts(self, turn: str, film: str) -> str:
+        """Folder of the crash ledger for one film in one pass of a run."""
+        return storage.join(self.tried(turn), film)
+
+    @property
+    def runs(self) -> str:
+        """Folder of all runs' folders."""
+        return storage.join(self.root, "runs")
+
+    def quarantined(self, film: str) -> str:
+        """Folder of what gave up of a film."""
+        return storage.join(self.root, "quarantine", film)
+
+    def quarantine(self, film: str, name: str) -> str:
+        """The record of what gave up; shards go by their key."""
+        return storage.join(self.quarantined(film), f"{name}.json")
+
     def run(self, run: str, name: str) -> str:
         """A file of one run."""
-        return storage.join(self.root, "runs", run, name)
+        return storage.join(self.runs, run, name)
 
     def claim(self, film: str, what: str, run: str, owner: str) -> bool:
         """Whether `owner` may do `what` for a film in this run: the first to ask, and itself again on a retry.

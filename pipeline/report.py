@@ -11,8 +11,9 @@ from typing import IO, Any
 
 from pipeline.film import Film
 from pipeline.rows import Row
+from pipeline.steps.passthrough import gave_up
 
-DELIVERED = ("ok", "no_face")
+DELIVERED = ("ok", "ok_passthrough", "no_face")
 """Codes of films that are at their output."""
 
 
@@ -45,13 +46,18 @@ class FilmReport:
     seconds: dict[str, float] = field(default_factory=dict)
     """Worker seconds by stage."""
     notes: list[str] = field(default_factory=list)
+    passed_through: list[dict[str, Any]] = field(default_factory=list)
+    """Stretches that are not painted because their shards failed: start_s, end_s, code, message."""
 
 
 class RunReport:
     """Collects the rows of a run. Use as a context manager: the shards wait in a temporary file."""
 
-    def __init__(self, run: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, run: str, settings: Mapping[str, Any], passes_through: bool = False) -> None:
         self.run, self.settings = run, dict(settings)
+        self._passes_through = passes_through
+        self._gave_up: dict[str, dict[int, Row]] = {}
+        """By film and first frame: shards that can be passed through, which is the end of no film yet."""
         self.films: dict[str, FilmReport] = {}
         self.bad_rows: list[FilmReport] = []
         self.url = ""
@@ -82,24 +88,34 @@ class RunReport:
         film.notes += [note for note in row.facts.get("notes", []) if note not in film.notes]
         film.faces += row.facts.get("faces", 0)
         film.landmarks_located += row.facts.get("landmarks_located", 0)
+        if self._passes_through and gave_up(row):
+            self._gave_up.setdefault(row.film, {})[row.start] = row
+            return
         if row.failed:
             if film.code in ("", *DELIVERED):
                 film.code, film.message, film.stage = row.code, row.message, row.stage
         elif row.kind == "film":
-            for name in ("frames", "painted", "shots", "shards", "cells", "bytes", "kept"):
+            for name in ("frames", "painted", "shots", "shards", "cells", "bytes", "kept", "passed_through"):
                 setattr(film, name, row.facts.get(name, getattr(film, name)))
             if row.code and not film.code:
                 film.code = row.code
+                self._gave_up.get(row.film, {}).clear()
         elif row.kind == "cell":
             film.cells_detected += "cache_hit" in row.facts and not row.facts["cache_hit"]
         if row.kind == "shard" and (row.failed or "frames" in row.facts):
+            if row.facts.get("kept") and row.film in self._gave_up:
+                return  # told when it was made, earlier in this run
             self.shards_done += 1
-            film.shards_made += not row.failed and not row.facts.get("kept", False)
+            film.shards_made += row.code == "ok" and not row.facts.get("kept", False)
             self._shards.write(json.dumps(_shard(row)) + "\n")
 
     def unfinished(self) -> list[str]:
         """Ids of films that neither came out nor failed."""
         return [film.id for film in self.films.values() if not film.code]
+
+    def gave_up(self, film_id: str) -> Row | None:
+        """The first shard that keeps an unfinished film from being delivered."""
+        return next(iter(self._gave_up.get(film_id, {}).values()), None)
 
     @property
     def all_films(self) -> list[FilmReport]:
@@ -114,7 +130,8 @@ class RunReport:
     def exit_code(self, fail_on: str) -> int:
         """0 or 2 (design section 5)."""
         failed = len(self.failed)
-        bad = {"any": failed > 0, "all": failed == len(self.all_films), "never": False}[fail_on]
+        gave_up = any(film.code == "ok_passthrough" for film in self.all_films)
+        bad = {"any": failed > 0 or gave_up, "all": failed == len(self.all_films), "never": False}[fail_on]
         return 2 if bad else 0
 
     def write(self, file: IO[str]) -> None:
@@ -126,6 +143,8 @@ class RunReport:
             "films": [asdict(film) for film in self.all_films],
         }
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "shards": [')
+        for row in (row for film in self._gave_up.values() for row in film.values()):
+            self._shards.write(json.dumps(_shard(row)) + "\n")
         self._shards.seek(0)
         for number, line in enumerate(self._shards):
             file.write(("," if number else "") + "\n  " + line.rstrip("\n"))

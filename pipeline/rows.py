@@ -61,9 +61,14 @@ class Row:
     """`stages.crops.types.FaceStack`, bounded; empty where there are no pixels to carry."""
 
     @property
+    def waits(self) -> bool:
+        """Whether this is a shard still without a segment."""
+        return self.kind == "shard" and not self.ready and not self.code
+
+    @property
     def failed(self) -> bool:
         """Whether the row goes on only to be reported."""
-        return self.code not in ("", "ok", "no_face")
+        return self.code not in ("", "ok", "ok_passthrough", "no_face")
 
     def with_facts(self, **facts: Any) -> "Row":
         """The row with more facts."""

@@ -2,21 +2,24 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from pipeline.breaker import Breaker
 from pipeline.config import Config
 from pipeline.connect import connect
 from pipeline.film import Film
 from pipeline.flow import ClusterError, run_inline, run_on_ray
 from pipeline.job import Job
 from pipeline.ledger import WorkFolder
-from pipeline.manifest import ManifestError, read_manifest
+from pipeline.manifest import Manifest, ManifestError, read_manifest
 from pipeline.pools import plan_pools
 from pipeline.report import RunReport
 from pipeline.rows import Row
+from pipeline.runs import find_run, write_run
 from stages.crops.landmarks.settings import build as build_landmarker
 from stages.faces.detectors import resolve_detector, weights_digest
 from stages.lips.lips import GENERATORS
@@ -24,7 +27,8 @@ from stages.media import storage
 from stages.weights import Weights
 
 Executor = Literal["ray", "inline"]
-_PASSES = 3  # a film whose last row was lost with a node is swept up by running it again: all it made is there
+Execute = Callable[[list[Row]], Generator[Row, None, None]]
+_PASSES = 4  # a film whose last row was lost with a node is swept up by running it again: all it made is there
 
 
 def dub(
@@ -44,16 +48,52 @@ def dub(
     not raised. Raises ManifestError when there is no film to dub, PreflightError when the cluster cannot run the job,
     DubError `weights_missing` when a model that every film needs is not there.
     """
-    config = _settled(config or Config())
-    if storage.is_local(work):
-        work = str(storage.local_path(work).absolute())  # workers have a folder of their own
+    config = config or Config()
     read = read_manifest(manifest, config.run.roots)
     if not read.films:
         raise ManifestError("\n".join(["no film can be dubbed:", *(f"  {problem}" for problem in read.problems)]))
+    return _run(read, config, work, executor, address, on_start, on_row)
+
+
+def retry(
+    work: str,
+    run: str | None = None,
+    *,
+    executor: Executor = "inline",
+    address: str | None = None,
+    on_start: Callable[[int], None] | None = None,
+    on_row: Callable[[Row], None] | None = None,
+) -> RunReport | None:
+    """Run again the films of a run that failed or have stretches that were passed through.
+
+    `run`: its id; None: the last one in the work folder. Rows and settings are those of that run. None when all its
+    films are well. Raises ManifestError when there is no such run, else as `dub` does.
+    """
+    record = find_run(WorkFolder(_absolute_work(work)), run)
+    films = record.unwell()
+    if not films:
+        return None
+    return _run(Manifest(films, []), record.config, work, executor, address, on_start, on_row, again=True)
+
+
+def _run(
+    read: Manifest,
+    config: Config,
+    work: str,
+    executor: Executor,
+    address: str | None,
+    on_start: Callable[[int], None] | None,
+    on_row: Callable[[Row], None] | None,
+    again: bool = False,
+) -> RunReport:
+    config, work = _settled(config), _absolute_work(work)
     _check_weights(read.films, config)
-    execute, config = _executor(executor, address, config, work, read.films)
-    run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    with RunReport(run, config.model_dump(mode="json")) as report:
+    run = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}"
+    folder = WorkFolder(work)
+    execute, settled = _executor(executor, address, config, work, read.films)
+    write_run(folder, run, read.films, config)
+    passes_through = config.run.on_shard_failure == "passthrough"
+    with RunReport(run, settled.model_dump(mode="json"), passes_through) as report:
         for film in read.films:
             report.expect(film)
         for problem in read.problems:
@@ -61,42 +101,68 @@ def dub(
         if on_start is not None:
             on_start(len(read.films))
         began = time.monotonic()
+        lips = config.lips.generator
+        jobs = [Job(film=film, run=run, generator=film.generator or lips, again=again) for film in read.films]
         try:
-            _passes(read.films, config, run, execute, report, on_row)
+            _passes(jobs, Breaker(config.run.breaker_last, config.run.breaker_share), execute, report, on_row)
         finally:  # an interrupted run has a report too
             report.wall_s = time.monotonic() - began
-            report.url = WorkFolder(work).run(run, "report.json")
+            report.url = folder.run(run, "report.json")
             with storage.publishing(report.url, ".json") as path, path.open("w") as file:
                 report.write(file)
+            codes = {film.id: film.code for film in report.films.values()}
+            write_run(folder, run, read.films, config, codes)
+        for sweep in range(_PASSES):
+            storage.remove_folder(folder.tried(f"{run}-{sweep}"))
     return report
 
 
 def _passes(
-    films: list[Film],
-    config: Config,
-    run: str,
-    execute: Callable[[list[Row]], Iterator[Row]],
+    jobs: list[Job],
+    breaker: Breaker,
+    execute: Execute,
     report: RunReport,
     on_row: Callable[[Row], None] | None,
 ) -> None:
-    """Run the films until each has come out or failed."""
-    pending, lost = {film.id: film for film in films}, ""
+    """Run the films until each has come out or failed.
+
+    A film with shards that could not be painted waits for the next pass, which passes them through: only when a pass
+    is over is it known that most shards are well, and nothing ships unpainted because a model is broken.
+    """
+    pending, lost = {job.film.id: job for job in jobs}, ""
     for number in range(_PASSES):
-        jobs = [_job(film, config, f"{run}-{number}") for film in pending.values()]
+        turn = [
+            job.model_copy(update={"sweep": number, "pass_through": report.gave_up(film_id) is not None})
+            for film_id, job in pending.items()
+        ]
         try:
-            for row in execute(jobs):
-                report.add(row)
-                if on_row is not None:
-                    on_row(row)
+            with closing(execute([Row("film", job.film.id, job.model_dump_json()) for job in turn])) as rows:
+                for row in rows:
+                    report.add(row)
+                    breaker.add(row)
+                    if on_row is not None:
+                        on_row(row)
+                    if breaker.tripped:
+                        break
         except ClusterError as error:
             lost = str(error)
         pending = {film_id: pending[film_id] for film_id in report.unfinished()}
-        if not pending:
+        if breaker.tripped:
+            _give_up(report, pending, "internal", f"{breaker.tripped}; put it right and run the same command again")
+        if not pending or breaker.tripped:
             return
-    for film_id in pending:
-        film_report = report.films[film_id]
-        film_report.code, film_report.stage = "crashed", "run"
-        film_report.message = f"{film_id}: not finished after {_PASSES} passes; run the same command again. {lost}"
+    _give_up(report, pending, "crashed", f"not finished after {_PASSES} passes; run the same command again. {lost}")
+
+
+def _give_up(report: RunReport, films: Iterable[str], code: str, message: str) -> None:
+    for film_id in films:
+        report.films[film_id].code, report.films[film_id].stage = code, "run"
+        report.films[film_id].message = f"{film_id}: {message}"
+
+
+def _absolute_work(work: str) -> str:
+    """Workers have a folder of their own."""
+    return str(storage.local_path(work).absolute()) if storage.is_local(work) else work
 
 
 def _settled(config: Config) -> Config:
@@ -130,11 +196,6 @@ def _on_device(config: Config, device: str) -> Config:
     return config.model_copy(update={"lips": config.lips.model_copy(update={"wav2lip": wav2lip})})
 
 
-def _job(film: Film, config: Config, run: str) -> Row:
-    job = Job(film=film, run=run, generator=film.generator or config.lips.generator)
-    return Row(kind="film", film=film.id, job=job.model_dump_json())
-
-
 def _check_weights(films: list[Film], config: Config) -> None:
     """What no film can do without is asked for before the night, not in each of its rows."""
     weights = Weights(config.weights_dir)
@@ -148,7 +209,7 @@ def _check_weights(films: list[Film], config: Config) -> None:
 
 def _executor(
     executor: Executor, address: str | None, config: Config, work: str, films: list[Film]
-) -> tuple[Callable[[list[Row]], Iterator[Row]], Config]:
+) -> tuple[Execute, Config]:
     """What runs the rows, and the config with the generator's device settled."""
     uses_network = any((film.generator or config.lips.generator) == "wav2lip" for film in films)
     may_use_gpu = uses_network and config.lips.wav2lip.mode != "onnx"

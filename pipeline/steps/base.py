@@ -9,7 +9,7 @@ from typing import ClassVar
 from pipeline.config import Config
 from pipeline.film import Film
 from pipeline.job import Job
-from pipeline.ledger import WorkFolder
+from pipeline.ledger import WorkFolder, read_json
 from pipeline.length import lay_timeline
 from pipeline.rows import Row
 from stages.cast.types import Cast
@@ -58,14 +58,20 @@ class Step(ABC):
     """What all steps share."""
 
     name: ClassVar[str]
+    whole_film: ClassVar[bool] = False
+    """Whether its work is a whole film's, whichever row it is called with: then a failure is the film's."""
 
     def __init__(self, config: Config, work: str) -> None:
         self.config = config
         self.work = WorkFolder(work)
         self.weights = Weights(config.weights_dir)
 
+    @abstractmethod
+    def takes(self, row: Row) -> bool:
+        """Whether the row is work for this step; every other row goes on as it is."""
+
     def __call__(self, row: Row) -> Iterator[Row]:
-        """The rows that go on for `row`; the first one is its own, and is told how long the step took."""
+        """The rows that go on for a row it takes; the first is the row's own, and told how long the step took."""
         began = time.perf_counter()
         own, *others = self.run(row, Job.model_validate_json(row.job))
         seconds = {**own.facts.get("s", {}), self.name: round(time.perf_counter() - began, 4)}
@@ -84,6 +90,23 @@ class Step(ABC):
         """The output's frame grid. Raises DubError as `lay_timeline` does."""
         url = self.work.index(job.video_key)
         return _timeline(url, job.film, job.dub_samples, self.config.media.limits.max_frames, job.range)
+
+    def made(self, job: Job) -> set[str]:
+        """Keys of the film's segments that are there."""
+        names = storage.names(self.work.segments(job.video_key))
+        return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+
+    def passed(self, job: Job) -> set[str]:
+        """Keys of the film's shards that this run has passed through."""
+        if not job.pass_through:
+            return set()
+        return {name.removesuffix(".json") for name in storage.names(self.work.passed(job.film_key, job.run))}
+
+    def landed(self, job: Job) -> bool:
+        """Whether every shard of the film has its segment."""
+        plan = read_json(self.work.film(job.film_key, "plan.json"))
+        there = self.made(job) | self.passed(job)
+        return plan is not None and all(shard["key"] in there for shard in plan["shards"])
 
     def cast(self, job: Job) -> Cast:
         """Whose lips are painted, on the output's grid."""

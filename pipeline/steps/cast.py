@@ -8,6 +8,7 @@ import numpy as np
 from pipeline import keys
 from pipeline.job import Job
 from pipeline.ledger import write_json
+from pipeline.quarantine import put_away_in
 from pipeline.rows import Row
 from pipeline.steps.base import Step, film_cells, longest_shard
 from stages.cast.cast import cast_film
@@ -25,13 +26,14 @@ class MakeCast(Step):
     """A film whose cells are all there -> its shards still without a segment."""
 
     name = "cast"
+    whole_film = True
+
+    def takes(self, row: Row) -> bool:  # noqa: D102
+        return row.kind == "cell" and row.ready
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
-        if row.kind != "cell":
-            yield row
-            return
         yield replace(row, ready=False, code="ok")
-        if not row.ready or not self.work.claim(job.film_key, "cast", job.run, str(row.start)):
+        if not self.work.claim(job.film_key, "cast", job.turn, str(row.start)):
             return
         timeline = self.timeline(job)
         cast = self._cast(job, timeline)
@@ -41,11 +43,15 @@ class MakeCast(Step):
         )
         shard_keys = keys.ShardKeys(job, self.config, self.weights, timeline, cast, self._windows(job))
         named = [(shard, shard_keys.of(shard)) for shard in shards]
+        unpainted = [shard_keys.unpainted(shard) for shard in shards]
         plan = {
             "frames": len(timeline),
             "painted": int(cast.painted.sum()),
             "shots": len(np.unique(cast.shots)),
-            "shards": [{"start": s.start, "end": s.end, "painted": s.painted, "key": key} for s, key in named],
+            "shards": [
+                {"start": s.start, "end": s.end, "painted": s.painted, "key": key, "unpainted": other}
+                for (s, key), other in zip(named, unpainted, strict=True)
+            ],
         }
         write_json(self.work.film(job.film_key, "plan.json"), plan)
         yield from self._missing(row, job, named)
@@ -83,13 +89,16 @@ class MakeCast(Step):
         return MelWindows(samples, self.config.speech.mel_padding)
 
     def _missing(self, row: Row, job: Job, named: list[tuple[Shard, str]]) -> Iterator[Row]:
-        there = set(storage.names(self.work.segments(job.video_key)))
+        made, passed = self.made(job), self.passed(job)
         base = Row(kind="shard", film=row.film, job=row.job, count=len(named))
-        missing = [key for _, key in named if f"{key}.json" not in there]
         for shard, key in named:
             own = replace(base, start=shard.start, end=shard.end, key=key, facts={"painted": shard.painted})
-            if f"{key}.json" in there:
-                own = replace(own.with_facts(frames=shard.end - shard.start, kept=True), code="ok")
+            gave_up = put_away_in(self.work, job, key) if job.pass_through and key not in made else None
+            if key in made or key in passed:
+                code = "ok" if key in made else "ok_passthrough"
+                own = replace(own.with_facts(frames=shard.end - shard.start, kept=True), code=code)
+            elif gave_up is not None:
+                own = replace(own, code=gave_up["code"], message=gave_up["message"], stage=gave_up["stage"])
             yield own
-        if not missing:
+        if all(key in made or key in passed for _, key in named):
             yield replace(base, key=named[0][1], ready=True)

@@ -24,26 +24,26 @@ class PaintSegment(Step):
         """The stage, its threads set."""
         return Composite(self.config.composite, self.config.encode, self.config.media)
 
+    def takes(self, row: Row) -> bool:  # noqa: D102
+        return row.waits
+
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
-        if row.kind != "shard" or row.ready:
-            yield replace(row, payload=b"")
-            return
         marker = read_json(self.work.marker(job.video_key, row.key), "frames")
         if marker is None:
             marker = self._make(row, job)
-        plan = read_json(self.work.film(job.film_key, "plan.json"))
-        there = set(storage.names(self.work.segments(job.video_key)))
-        landed = plan is not None and all(f"{shard['key']}.json" in there for shard in plan["shards"])
-        yield replace(row.with_facts(frames=marker["frames"]), payload=b"", ready=landed, code="ok")
+        yield replace(row.with_facts(frames=marker["frames"]), payload=b"", ready=self.landed(job), code="ok")
 
     def _make(self, row: Row, job: Job) -> dict[str, int]:
         if row.facts["painted"] and not row.payload:
             # Crops saw a marker that is gone by now: the key promises a painted segment, so none is made without one.
             raise DubError("internal", f"{row.film}: the work folder was cleaned during the run; run it again")
+        return self.write(row, job, row.key, FaceStack.from_bytes(row.payload) if row.payload else None)
+
+    def write(self, row: Row, job: Job, key: str, patches: FaceStack | None) -> dict[str, int]:
+        """Make the segment of a row's frames and its marker, which is written last."""
         video = storage.localize(job.video)
-        patches = FaceStack.from_bytes(row.payload) if row.payload else None
-        with storage.publishing(self.work.segment(job.video_key, row.key), ".mp4") as partial:
+        with storage.publishing(self.work.segment(job.video_key, key), ".mp4") as partial:
             made = self.stage(video, self.timeline(job), row.start, row.end, patches, partial, job.film.suffix)
         marker = {"frames": made.frames, "painted": made.painted, "start": row.start, "end": row.end}
-        write_json(self.work.marker(job.video_key, row.key), marker)
+        write_json(self.work.marker(job.video_key, key), marker)
         return marker

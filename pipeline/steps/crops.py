@@ -26,10 +26,10 @@ class CutCrops(Step):
         """The landmark model, loaded."""
         return build_landmarker(self.config.crops.landmarks, self.weights)
 
+    def takes(self, row: Row) -> bool:  # noqa: D102
+        return row.waits and row.facts["painted"] > 0
+
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
-        if row.kind != "shard" or row.ready or not row.facts["painted"]:
-            yield row
-            return
         if storage.exists(self.work.marker(job.video_key, row.key)):
             yield row  # another film of this run has the same shard, and made it
             return

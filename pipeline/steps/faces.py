@@ -23,10 +23,10 @@ class FindFaces(Step):
         """The detector, loaded."""
         return Faces(self.config.faces, self.weights, self.config.media.untagged_matrix)
 
+    def takes(self, row: Row) -> bool:  # noqa: D102
+        return row.kind == "cell" and not row.ready
+
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
-        if row.kind != "cell" or row.ready:
-            yield row
-            return
         index = self.index(job)
         url = self.work.cell(job.video_key, row.start, row.end, self.stage.key)
         hit = storage.exists(url)
@@ -38,4 +38,4 @@ class FindFaces(Step):
         there = set(storage.names(self.work.cells(job.video_key)))
         cells = film_cells(self.timeline(job), self.config)
         landed = all(cell_name(start, end, self.stage.key) in there for start, end in cells)
-        yield replace(row.with_facts(cache_hit=hit), ready=landed)
+        yield replace(row.with_facts(cache_hit=hit), ready=landed, code="" if landed else "ok")

@@ -24,10 +24,10 @@ class DrawLips(Step):
         super().__init__(config, work)
         self._generators: dict[str, Generator] = {}
 
+    def takes(self, row: Row) -> bool:  # noqa: D102
+        return row.waits and len(row.payload) > 0
+
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
-        if row.kind != "shard" or not row.payload:
-            yield row
-            return
         generator = self._generators.get(job.generator)
         if generator is None:
             generator = self._generators[job.generator] = build_generator(job.generator, self.config.lips, self.weights)

@@ -1,10 +1,12 @@
 """A film whose segments are all there -> the film."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from pipeline.job import Job
 from pipeline.ledger import read_json, write_json
+from pipeline.quarantine import release
 from pipeline.roots import Roots
 from pipeline.rows import Row
 from pipeline.steps.base import Step
@@ -13,30 +15,37 @@ from stages.media import storage
 from stages.media.encode import check_encodable
 from stages.mux.mux import Dub, mux_film
 
+_PASSED = ("segment", "start", "end", "code", "message")
+
 
 class MuxFilm(Step):
     """A film whose segments are all there -> the film."""
 
     name = "mux"
+    whole_film = True
+
+    def takes(self, row: Row) -> bool:  # noqa: D102
+        return row.kind == "shard" and row.ready
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
-        yield row if row.kind == "film" else replace(row, ready=False, code="ok")
-        if row.kind != "shard" or not row.ready:
-            return
-        if not self.work.claim(job.film_key, "mux", job.run, row.key):
+        yield replace(row, ready=False, code=row.code or "ok")
+        if not self.work.claim(job.film_key, "mux", job.turn, row.key):
             return
         plan = read_json(self.work.film(job.film_key, "plan.json"))
         if plan is None:
             raise DubError("internal", f"{job.film.id}: its plan is gone from the work folder")
         film = job.film
         Roots(self.config.run.roots).check_film(film)
-        segments = [storage.localize(self.work.segment(job.video_key, shard["key"])) for shard in plan["shards"]]
+        passed = self._passed_through(job, [shard["key"] for shard in plan["shards"]])
+        used = [passed[shard["key"]]["segment"] if shard["key"] in passed else shard["key"] for shard in plan["shards"]]
+        segments = [storage.localize(self.work.segment(job.video_key, key)) for key in used]
         # From here on a file at the output is ours, even if the driver dies before the film is marked as done.
         write_json(self.work.begun(job.film_key, film.output), {"output": film.output})
         dub = Dub(storage.localize(job.dub), job.dub_track, film.language, film.audio_longer == "trim")
         made = mux_film(segments, self.timeline(job), storage.localize(job.video), dub, film.output, self.config.mux)
+        code = "ok" if plan["painted"] else "no_face"
         done = {
-            "code": "ok" if plan["painted"] else "no_face",
+            "code": "ok_passthrough" if passed else code,
             "output": film.output,
             "identity": storage.identity(film.output),
             "bytes": made.size,
@@ -45,11 +54,34 @@ class MuxFilm(Step):
             "painted": plan["painted"],
             "shots": plan["shots"],
             "shards": len(plan["shards"]),
+            "passed_through": self._ranges(job, list(passed.values())),
         }
         write_json(self.work.done(job.film_key, film.output), done)
+        release(self.work, job, but=passed)
         yield Row(kind="film", film=row.film, job=row.job, code=str(done["code"]), facts=done)
 
     def _reshaped(self, job: Job) -> list[str]:
         """What the encoder asked of the picture."""
         video = storage.localize(job.video)
         return check_encodable(video, self.index(job).picture, self.config.encode, job.film.suffix)
+
+    def _passed_through(self, job: Job, shards: list[str]) -> dict[str, Mapping[str, Any]]:
+        """What this run passed through of a film, by the shards' keys; a painted segment goes before."""
+        made = self.made(job)
+        folder = self.work.passed(job.film_key, job.run)
+        read = {key: read_json(storage.join(folder, f"{key}.json"), *_PASSED) for key in self.passed(job) - made}
+        return {key: marker for key, marker in read.items() if marker is not None and key in shards}
+
+    def _ranges(self, job: Job, passed: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The stretches of the film that are not painted because their shards failed."""
+        timeline = self.timeline(job)
+        times = [*timeline.times.tolist(), float(timeline.end_pts * timeline.time_base) - timeline.zero_s]
+        return [
+            {
+                "start_s": round(times[marker["start"]], 3),
+                "end_s": round(times[marker["end"]], 3),
+                "code": marker["code"],
+                "message": marker["message"],
+            }
+            for marker in sorted(passed, key=lambda marker: marker["start"])
+        ]

@@ -27,6 +27,10 @@ class Split(Step):
     """Film -> its cells still without faces; the dub decoded or spoken once."""
 
     name = "split"
+    whole_film = True
+
+    def takes(self, row: Row) -> bool:  # noqa: D102
+        return row.kind == "film"
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
         film = job.film
@@ -42,7 +46,8 @@ class Split(Step):
         timeline = self.timeline(job)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
         done = read_json(self.work.done(job.film_key, film.output), "code", "identity")
-        if done is not None and done["identity"] == _identity_of(film.output):
+        anew = job.again and done is not None and done["code"] == "ok_passthrough"
+        if done is not None and not anew and done["identity"] == _identity_of(film.output):
             yield replace(row, job=job.model_dump_json(), code=done["code"]).with_facts(**done, kept=True)
             return
         ours = self.config.run.overwrite or storage.exists(self.work.begun(job.film_key, film.output))

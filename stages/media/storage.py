@@ -91,6 +91,14 @@ def remove(url: str) -> None:
         fs.rm_file(path)
 
 
+def remove_folder(url: str) -> None:
+    """Delete a folder and all that is in it, if it is there."""
+    fs, path = file_system(url)
+    fs.invalidate_cache()
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
 def names(folder: str) -> list[str]:
     """Names in a folder, sorted, but for hidden ones; empty when there is no such folder. Never a stale listing."""
     if is_local(folder):

@@ -1,0 +1,59 @@
+"""What a run was told, kept in the work folder, so that its films can be run again without manifest and config."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from pipeline.config import Config
+from pipeline.film import Film
+from pipeline.ledger import WorkFolder, read_json, write_json
+from pipeline.manifest import ManifestError
+from stages.media import storage
+
+_WELL = ("ok", "no_face")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run of the past."""
+
+    films: list[Film]
+    config: Config
+    codes: dict[str, str]
+    """How its films ended, by id; empty when it was killed before it could say."""
+
+    def unwell(self) -> list[Film]:
+        """The films that were not delivered, or not painted throughout."""
+        return [film for film in self.films if self.codes.get(film.id) not in _WELL]
+
+
+def write_run(
+    work: WorkFolder, run: str, films: Sequence[Film], config: Config, codes: Mapping[str, str] | None = None
+) -> None:
+    """Keep a run's films and settings, and at its end how they ended."""
+    told = {
+        "films": [film.model_dump(mode="json") for film in films],
+        "config": config.model_dump(mode="json"),
+        "codes": codes or {},
+    }
+    write_json(work.run(run, "job.json"), told)
+
+
+def find_run(work: WorkFolder, run: str | None) -> RunRecord:
+    """A run by its id, or the last one. Raises ManifestError: there is none, or another version wrote it."""
+    # Ids begin with the time. Runs of the folder that ended before they began have no record.
+    tried = [run] if run is not None else reversed(storage.names(work.runs))
+    records = ((name, read_json(work.run(name, "job.json"), "films", "config", "codes")) for name in tried)
+    name, told = next(((name, told) for name, told in records if told is not None), ("", None))
+    if told is None:
+        raise ManifestError(f"{work.runs}: there is no run {run or 'at all'}; its folder would hold a job.json")
+    try:
+        films = [Film.model_validate_json(json.dumps(film)) for film in told["films"]]
+        config = Config.model_validate_json(json.dumps(told["config"]))
+    except ValidationError as error:
+        raise ManifestError(
+            f"{work.run(name, 'job.json')}: not of this version of dubline; run its manifest again instead"
+        ) from error
+    return RunRecord(films, config, told["codes"])
