@@ -136,7 +136,8 @@ class Film(BaseModel):
     face: Annotated[Literal["largest"], _one_of(("largest",), None)] = "largest"
     """Whose lips are redrawn."""
     box: Annotated[tuple[int, int, int, int], BeforeValidator(_check_box)] | None = None
-    """The face's rectangle in the whole film: top, bottom, left, right in pixels of the source. No detection."""
+    """The face's rectangle in the whole film: top, bottom, left, right in pixels of the picture as players show it,
+    turned by its display matrix. No detection."""
     audio_shorter: Annotated[Literal["keep"], _one_of(("keep",), ("trim",))] = "keep"
     """When the dub ends before the picture: keep the picture's length."""
     audio_longer: Annotated[Literal["error", "trim"], _one_of(("error", "trim"), ("freeze", "pingpong"))] = "error"

@@ -118,10 +118,13 @@ def clip(
     metadata: dict[str, str] | None = None,
     mux: dict[str, str] | None = None,
     format: str | None = None,
+    rotation: int | None = None,
+    mirrored: bool = False,
 ) -> Path:
     """Write a film. `pts`, `end` (where the last frame leaves) in `time_base` units; `tags`: the codec context's.
 
     `mux`: options of the muxer instead of `movie_timescale`, without which MP4 rounds a start offset to 1 ms.
+    `rotation`: degrees counter-clockwise that players turn it, by the display matrix.
     """
     exact = {"movie_timescale": str(time_base.denominator)} if path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", format=format, options=exact if mux is None else mux) as out:
@@ -134,6 +137,8 @@ def clip(
         stream.codec_context.options = _quick(codec, options or {})
         for name, value in (tags or {}).items():
             setattr(stream.codec_context, name, value)
+        if rotation is not None:
+            stream.set_display_rotation(rotation, mirrored)
         tracks = [_add_sound(out, sound) for sound in sounds]
         packets: list[Packet] = []
         for number, at in enumerate(steady(25) if pts is None else pts):

@@ -57,9 +57,9 @@ class MakeCast(Step):
         yield from self._missing(row, job, named)
 
     def _cast(self, job: Job, timeline: Timeline) -> Cast:
-        index, picture = timeline.index, timeline.picture
+        index = timeline.index
         found = iter(()) if job.film.box is not None else self._found(job, timeline)
-        cast = cast_film(found, index.times, (picture.width, picture.height), self.config.cast, job.film.box)
+        cast = cast_film(found, index.times, timeline.picture.upright.size, self.config.cast, job.film.box)
         return cast.at(timeline.source, np.ones(len(timeline), np.float32))
 
     def _found(self, job: Job, timeline: Timeline) -> Iterator[CellFaces]:

@@ -1,4 +1,7 @@
-"""What cast decides for a film: per frame, whose lips, and where."""
+"""What cast decides for a film: per frame, whose lips, and where.
+
+The full frame is the upright picture, as a player shows it (`stages.media.upright`).
+"""
 
 from dataclasses import dataclass, fields
 

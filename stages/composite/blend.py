@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 from stages.arrays import F32, U8
 from stages.composite.mask import chroma_mask, mouth_mask
 from stages.composite.settings import CompositeSettings
-from stages.media.planes import FORMATS, SEES_PX, Plane, Region, RegionColour, even_region, region_planes
+from stages.media.planes import FORMATS, SEES_PX, Plane, Region, RegionColour
 
 _MARGIN_PX = SEES_PX  # seamlessClone solves with the pixels just outside its mask, and they must be the film's
 _CLONED = 0.004  # mask values below half an 8-bit code paint nothing, so they need no solving
@@ -28,11 +28,11 @@ def paint(
     """Paint a patch over the face in `box` and return the region that may have changed.
 
     `patch`: uint8 [px, px, 3] BGR, resized to the box. `box`: x0, y0, x1, y1 px inside the picture.
-    `landmarks`: float32 [68, 2] px of the frame. `weight`: 0..1, opacity of the whole patch.
-    The frame's planes are changed in place; it is made writable first, because the decoder still predicts from its
-    frames (reference media.md 7.5).
+    `landmarks`: float32 [68, 2] px. All of them, and the region, are of the upright picture. `weight`: 0..1, opacity
+    of the whole patch. The frame's planes are changed in place; it is made writable first, because the decoder still
+    predicts from its frames (reference media.md 7.5).
     """
-    region = even_region(box, _MARGIN_PX, frame.width, frame.height)
+    region = colour.region(box, _MARGIN_PX)
     face = resize_patch(patch, box, settings)
     if settings.blend == "paste":
         mask = _box_mask(box, region)
@@ -45,13 +45,14 @@ def paint(
             pixels = _around(face, box, region)
     mask = mask * np.float32(weight)  # 1 changes no value of it
     frame.make_writable()
+    mask = colour.turned_back(mask)
     layout = FORMATS[frame.format.name]
     sx, sy = 1 << layout.shift_x, 1 << layout.shift_y
     # At the edge of a picture of odd size the last chroma samples have half their pixels.
     whole = np.pad(mask, ((0, -mask.shape[0] % sy), (0, -mask.shape[1] % sx)), "edge")
     chroma = chroma_mask(whole, sx, sy)
     for target, source, share in zip(
-        region_planes(frame, region), colour.from_bgr(pixels), (mask, chroma, chroma), strict=True
+        colour.planes(frame, region), colour.from_bgr(pixels), (mask, chroma, chroma), strict=True
     ):
         mix(target, source, share)
     return region

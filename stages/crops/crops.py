@@ -16,7 +16,7 @@ from stages.crops.track import BLOCK, LandmarkCache, block_frames, keyed_frames,
 from stages.crops.types import FaceStack
 from stages.media.decode import read_frames
 from stages.media.index import VideoIndex
-from stages.media.planes import SEES_PX, Region, RegionColour, even_region
+from stages.media.planes import SEES_PX, Region, RegionColour
 from stages.media.settings import MediaSettings
 from stages.media.timeline import Timeline
 
@@ -65,7 +65,7 @@ class Crops:
         self, video: Path, index: VideoIndex, cast: Cast, frames: I64, cache: LandmarkCache
     ) -> tuple[FaceStack, int]:
         """The same for source frames, ascending, on the source's grid."""
-        boxes = whole_boxes(cast.boxes[frames], index.picture.width, index.picture.height)
+        boxes = whole_boxes(cast.boxes[frames], *index.picture.upright.size)
         if not self._landmarker.needs_pixels:
             landmarks = self._landmarker.locate([], cast.boxes[frames], cast.points[frames])
             pixels, _ = self._decode(video, index, cast, frames, boxes, np.empty(0, np.int64))
@@ -114,7 +114,7 @@ class Crops:
         for number, frame in _decoded(video, index, np.union1d(frames, unknown), self._media):
             x0, y0, x1, y1 = (float(v) for v in cast.boxes[number])
             room = self._landmarker.room * max(x1 - x0, y1 - y0) if number in looks else 0.0
-            region = even_region((x0, y0, x1, y1), _MARGIN_PX + round(room), frame.width, frame.height)
+            region = colour.region((x0, y0, x1, y1), _MARGIN_PX + round(room))
             picture = colour.to_bgr(frame, region)
             if number in items:
                 item = items[number]

@@ -1,4 +1,7 @@
-"""The bounded payload between crops, lips and composite."""
+"""The bounded payload between crops, lips and composite.
+
+The full frame is the upright picture, as a player shows it (`stages.media.upright`).
+"""
 
 from dataclasses import dataclass, fields
 

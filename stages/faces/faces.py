@@ -14,6 +14,7 @@ from stages.faces.detectors import make_detector, resolve_detector, weights_dige
 from stages.faces.settings import FacesSettings
 from stages.faces.types import CellFaces, Detections
 from stages.media.picture import Shrinker
+from stages.media.upright import Upright
 from stages.settings import digest
 from stages.weights import Weights
 
@@ -52,12 +53,13 @@ class Faces:
             if number != expected:
                 raise ValueError(f"frame {number} came where {expected} was due")
             expected += 1
-            if size not in (None, (frame.width, frame.height)):
+            whole = Upright.of(frame).size
+            if size not in (None, whole):
                 raise DubError(
                     "unsupported",
                     f"the picture's size changes at frame {number}; encode the film to one size first",
                 )
-            size = (frame.width, frame.height)
+            size = whole
             picture = self._shrinker.bgr(frame)
             last = cut_picture(picture)
             is_cut = finder.begins_shot(last)
@@ -78,7 +80,7 @@ class Faces:
         return _cell(start, end, self._settings, looks, cuts, first, last)
 
     def _look(self, picture: U8, size: tuple[int, int]) -> Detections:
-        """The faces of a small picture, in pixels of the full frame of `size` (width, height)."""
+        """The faces of a small picture, in pixels of the upright frame of `size` (width, height)."""
         found = self._detector.detect(picture)
         scale = np.array([size[0] / picture.shape[1], size[1] / picture.shape[0]], np.float32)
         return Detections(

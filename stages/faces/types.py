@@ -1,4 +1,7 @@
-"""What a detector finds in one picture, and what the cache holds for one cell."""
+"""What a detector finds in one picture, and what the cache holds for one cell.
+
+The full frame is the upright picture, as a player shows it (`stages.media.upright`).
+"""
 
 from dataclasses import dataclass
 from typing import Protocol

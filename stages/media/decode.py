@@ -16,6 +16,7 @@ from stages.media.index import VideoIndex
 from stages.media.open import open_media, video_stream
 from stages.media.planes import FORMATS
 from stages.media.settings import MediaSettings
+from stages.media.upright import rotation_of
 
 _REORDERED = 16  # H.264 and HEVC move no picture further; a file that claims more must not fill the memory
 _ENTRIES = 4  # keyframes tried before the film's beginning; one step back is enough for all we know (media.md 7.4)
@@ -96,9 +97,13 @@ def _sound(frames: Iterator[tuple[int, VideoFrame]], index: VideoIndex) -> Itera
 def _check_alike(path: Path, index: VideoIndex, number: int, frame: VideoFrame) -> None:
     """A stream may change its pictures midway; the encoder and the boxes cannot."""
     picture = index.picture
-    now, before = (frame.width, frame.height, frame.format.name), (picture.width, picture.height, picture.pix_fmt)
+    now = (frame.width, frame.height, frame.format.name, rotation_of(frame))
+    before = (picture.width, picture.height, picture.pix_fmt, picture.rotation)
     if now != before:
-        change = " to ".join(f"{width}x{height} {pix_fmt}" for width, height, pix_fmt in (before, now))
+        change = " to ".join(
+            f"{width}x{height} {pix_fmt}" + (f" turned by {turn} degrees" if turn else "")
+            for width, height, pix_fmt, turn in (before, now)
+        )
         raise DubError("unsupported", f"{path}: the picture changes from {change} at frame {number}; split it there")
 
 
@@ -135,8 +140,6 @@ def check_supported(path: Path, index: VideoIndex, frame: VideoFrame) -> None:
         raise DubError("unsupported", f"{path}: HDR (PQ or HLG) is not built yet")
     if frame.interlaced_frame:
         raise DubError("unsupported", f"{path}: interlaced pictures; deinterlace the film first (ffmpeg -vf bwdif)")
-    if frame.rotation:
-        raise DubError("unsupported", f"{path}: rotated by {frame.rotation} degrees through its display matrix")
 
 
 _HDR_TRANSFERS = {int(av.video.reformatter.ColorTrc.SMPTE2084), int(av.video.reformatter.ColorTrc.ARIB_STD_B67)}

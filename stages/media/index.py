@@ -1,4 +1,4 @@
-"""A film's frame grid: every frame's presentation time, from one pass over the packets, without decoding."""
+"""A film's frame grid: every frame's presentation time, from one pass over the packets."""
 
 import json
 import math
@@ -20,6 +20,7 @@ from stages.errors import DubError
 from stages.media import storage
 from stages.media.open import open_media, video_stream
 from stages.media.settings import MediaLimits
+from stages.media.upright import Upright, check_turn, rotation_of
 from stages.media.whole import check_whole
 
 _LATEST_S = 10**10
@@ -47,6 +48,13 @@ class Picture:
     """Average frames a second, only a hint for encoders."""
     language: str
     container: str
+    rotation: int
+    """How far players turn the pictures counter-clockwise, by the display matrix: 0, 90, 180 or 270 degrees."""
+
+    @property
+    def upright(self) -> Upright:
+        """Between these pictures and what players show."""
+        return Upright(self.width, self.height, self.rotation)
 
 
 @dataclass(frozen=True)
@@ -146,8 +154,8 @@ def index_video(url: str, limits: MediaLimits | None = None) -> VideoIndex:
     """The frame grid of a film at a path or fsspec URL.
 
     Packets that an edit list hides are left out, so the sorted pts are those of the frames a player shows
-    (reference media.md 7.4). Raises DubError: `not_found`, `no_video`, `decode_error` (damaged, cut short),
-    `unsupported` (no timestamps, too many frames).
+    (reference media.md 7.4). One picture is decoded, for its display matrix. Raises DubError: `not_found`, `no_video`,
+    `decode_error` (damaged, cut short), `unsupported` (no timestamps, too many frames, a mirrored picture).
     """
     path = storage.localize(url)
     limits = limits or MediaLimits()
@@ -229,7 +237,7 @@ def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer)
         time_base=Fraction(time_base),
         # A transport stream's clock starts anywhere; a film with its picture delayed starts at 0 all the same.
         zero_s=max(0, container.start_time or 0) / av.time_base,
-        picture=_picture(path, stream, container.format.name),
+        picture=_picture(path, stream, container),
     )
 
 
@@ -252,7 +260,7 @@ def _last_duration(rows: I64, coded: I64, stream: VideoStream, time_base: Fracti
     return max(own, round((hours * 3600 + minutes * 60 + seconds) / time_base) - int(shown[0]))
 
 
-def _picture(path: Path, stream: VideoStream, container: str) -> Picture:
+def _picture(path: Path, stream: VideoStream, container: InputContainer) -> Picture:
     context = stream.codec_context
     if context is None or context.pix_fmt is None:
         raise DubError("unsupported", f"{path}: no decoder for its video codec")
@@ -270,5 +278,22 @@ def _picture(path: Path, stream: VideoStream, container: str) -> Picture:
         transfer=int(context.color_trc),
         rate=(rate.numerator, rate.denominator),
         language=stream.language or "",
-        container=container,
+        container=container.format.name,
+        rotation=_rotation(path, stream, container),
     )
+
+
+def _rotation(path: Path, stream: VideoStream, container: InputContainer) -> int:
+    """Of the first picture that can be decoded; where none can, reading will say so."""
+    container.seek(0)
+    try:
+        frame = next(iter(container.decode(stream)), None)
+    except av.error.InvalidDataError:
+        frame = None
+    if frame is None:
+        return 0
+    try:
+        check_turn(frame)
+    except DubError as error:
+        raise DubError(error.code, f"{path}: {error.message}") from error
+    return rotation_of(frame)

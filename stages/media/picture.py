@@ -1,10 +1,11 @@
-"""Small BGR pictures of frames, for detectors."""
+"""Small upright BGR pictures of frames, for detectors."""
 
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from stages.arrays import U8
 from stages.media.planes import matrix_of
+from stages.media.upright import Upright
 
 
 class Shrinker:
@@ -19,9 +20,11 @@ class Shrinker:
         self._reformatter = VideoReformatter()  # kept: one a frame costs twice as much (media.md 7.5)
 
     def bgr(self, frame: VideoFrame) -> U8:
-        """The frame as uint8 [h, w, 3] BGR; h follows from the picture's own shape."""
-        width = min(frame.width, self._width_px or frame.width)
-        height = max(1, round(frame.height * width / frame.width))
+        """The frame as uint8 [h, w, 3] BGR, upright; h follows from the picture's own shape."""
+        upright = Upright.of(frame)
+        across = min(upright.size[0], self._width_px or upright.size[0])
+        down = max(1, round(upright.size[1] * across / upright.size[0]))
+        width, height = Upright(across, down, upright.rotation).size  # of the same picture before it is turned
         full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
         out = self._reformatter.reformat(
             frame,
@@ -34,4 +37,4 @@ class Shrinker:
             interpolation=int(Interpolation.AREA) if width < frame.width else None,
             threads=1,
         )
-        return out.to_ndarray()  # type: ignore[return-value]
+        return upright.turn(out.to_ndarray())  # type: ignore[arg-type]

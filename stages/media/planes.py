@@ -13,14 +13,14 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from stages.arrays import U8
+from stages.arrays import F32, U8
 from stages.media.index import Picture
 from stages.media.settings import MediaSettings
 
 Plane = NDArray[Any]
 """[h, w] uint8, or uint16 for more than 8 bits."""
 Region = tuple[int, int, int, int]
-"""x0, y0, x1, y1 px of the full frame; half-open."""
+"""x0, y0, x1, y1 px of the whole picture; half-open."""
 
 _BT601_LINES = 720  # untagged pictures of fewer lines are taken for SD (media.md 3.6)
 _FULL_RANGE_FORMATS = {"yuvj420p", "yuvj422p", "yuvj444p"}
@@ -112,7 +112,7 @@ def matrix_of(tag: int, height: int, untagged: str) -> Colorspace:
 
 
 class RegionColour:
-    """Converts regions of one film's pictures to BGR and back. Not shared between threads."""
+    """Converts regions of one film's pictures to upright BGR and back. Not shared between threads."""
 
     def __init__(self, picture: Picture, settings: MediaSettings) -> None:
         self._matrix = int(matrix_of(picture.matrix, picture.height, settings.untagged_matrix))
@@ -120,11 +120,18 @@ class RegionColour:
         self._range = int(ColorRange.JPEG if full else ColorRange.MPEG)
         self._flags = int(_ACCURATE) if settings.conversion == "accurate" else None
         self._format = picture.pix_fmt
+        self._upright = picture.upright
         self._to_bgr = VideoReformatter()
         self._from_bgr = VideoReformatter()
 
+    def region(self, box: tuple[float, float, float, float], margin: int) -> Region:
+        """The smallest upright region round an upright box that is even-aligned in the planes: see `even_region`."""
+        upright = self._upright
+        return upright.shown(even_region(upright.coded(box), margin, upright.width, upright.height))
+
     def to_bgr(self, frame: VideoFrame, region: Region) -> U8:
-        """The region's pixels, uint8 [h, w, 3] BGR; `SEES_PX` inside it they do not depend on its size."""
+        """The pixels of an upright region, uint8 [h, w, 3] BGR; `SEES_PX` inside it they do not depend on its size."""
+        region = self._upright.coded(region)
         x0, y0, x1, y1 = region
         width, height = x1 - x0, y1 - y0
         # Even, for pictures of odd size: swscale spreads the chroma of an odd one over its width.
@@ -142,10 +149,19 @@ class RegionColour:
             interpolation=self._flags,
             threads=1,
         )
-        return out.to_ndarray()[:height, :width]  # type: ignore[return-value]
+        return self._upright.turn(out.to_ndarray()[:height, :width])  # type: ignore[arg-type]
+
+    def planes(self, frame: VideoFrame, region: Region) -> list[Plane]:
+        """Y, Cb, Cr of an upright region as writable views, as they lie in the frame."""
+        return region_planes(frame, self._upright.coded(region))
+
+    def turned_back(self, mask: F32) -> F32:
+        """A mask of an upright region, [h, w], as the region lies in the frame."""
+        return self._upright.turn_back(mask)
 
     def from_bgr(self, pixels: U8) -> list[Plane]:
-        """uint8 [h, w, 3] BGR as Y, Cb, Cr planes in the film's own pixel format."""
+        """Upright uint8 [h, w, 3] BGR as Y, Cb, Cr planes in the film's own pixel format, as they lie in the frame."""
+        pixels = self._upright.turn_back(pixels)
         height, width = pixels.shape[:2]
         if height % 2 or width % 2:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")

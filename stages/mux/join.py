@@ -46,6 +46,8 @@ def join_segments(segments: Sequence[Path], timeline: Timeline, target: Path) ->
         stream.time_base = clock
         if timeline.picture.sar[0]:  # a template does not bring what only the container says (ffv1)
             stream.codec_context.sample_aspect_ratio = Fraction(*timeline.picture.sar)
+        if timeline.picture.rotation:
+            stream.set_display_rotation(timeline.picture.rotation)
         for path in segments:
             for packet in _packets(path):
                 packet.dts, packet.duration = next(times)

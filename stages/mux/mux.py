@@ -187,6 +187,8 @@ def _check(path: Path, timeline: Timeline, suffix: str) -> list[str]:
     made = index_video(str(path), TRUSTED)
     if len(made) != len(timeline):
         raise DubError("internal", f"the finished film has {len(made)} frames, the timeline {len(timeline)}")
+    if made.picture.rotation != timeline.picture.rotation:
+        raise DubError("internal", f"{path.suffix} does not keep that the film is turned; deliver it as .mp4")
     error_s = max(
         abs(int(p) * made.time_base - int(q) * timeline.time_base) for p, q in zip(made.pts, timeline.pts, strict=True)
     )

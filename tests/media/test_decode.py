@@ -289,7 +289,5 @@ def test_what_would_come_out_wrong_is_refused_in_words(tmp_path: Path) -> None:
     hdr = {"pix_fmt": "yuv420p10le", "codec": "libx265", "tags": {"color_trc": 16, "colorspace": 9}}
     assert "HDR" in supported(clip(tmp_path / "hdr.mp4", steady(3), **hdr))
     assert "interlaced" in supported(clip(tmp_path / "woven.mp4", steady(3), options={"flags": "+ildct+ilme"}))
-    ffmpeg("-display_rotation", 90, "-i", tmp_path / "plain.mp4", "-c", "copy", tmp_path / "turned.mp4")
-    assert "rotated by" in supported(tmp_path / "turned.mp4")
     ffmpeg("-i", tmp_path / "plain.mp4", "-c:v", "png", "-pix_fmt", "rgb24", tmp_path / "rgb.mov")
     assert supported(tmp_path / "rgb.mov") == "unsupported: pixel format rgb24 is not built yet"

@@ -31,7 +31,9 @@ def picture(
     pix_fmt: str = "yuv420p", size: tuple[int, int] = SIZE, rate: tuple[int, int] = (25, 1), **tags: int
 ) -> Picture:
     plain = {"color_range": 0, "matrix": 2, "primaries": 2, "transfer": 2}
-    return Picture("h264", *size, pix_fmt, sar=(0, 1), rate=rate, language="", container="mov", **{**plain, **tags})
+    return Picture(
+        "h264", *size, pix_fmt, sar=(0, 1), rate=rate, language="", container="mov", rotation=0, **{**plain, **tags}
+    )
 
 
 def write(

@@ -21,7 +21,16 @@ WIDTH, HEIGHT = 94, 70
 def picture(width: int, height: int, pix_fmt: str, **tags: int) -> Picture:
     plain = {"color_range": 0, "matrix": 2, "primaries": 2, "transfer": 2}
     return Picture(
-        "h264", width, height, pix_fmt, (0, 1), rate=(25, 1), language="", container="mov", **{**plain, **tags}
+        "h264",
+        width,
+        height,
+        pix_fmt,
+        (0, 1),
+        rate=(25, 1),
+        language="",
+        container="mov",
+        rotation=0,
+        **{**plain, **tags},
     )
 
 
