@@ -23,6 +23,7 @@ _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", 
 _CACHE_GB = "DUBLINE_CACHE_GB"
 _LARGEST = 1 << 30
 """Bytes that are read at once: three times the arrays of the longest film (`MediaLimits.max_frames`)."""
+_NO_FILE = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EISDIR}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What a full disk, a used-up quota and a file-size limit answer to who writes."""
 _IN_USE_S = 3600
@@ -71,14 +72,22 @@ def exists(url: str) -> bool:
 
 
 def read_bytes(url: str, limit: int = _LARGEST) -> bytes:
-    """The whole file. Raises FileNotFoundError, and ValueError for what is no file or has more than `limit` bytes."""
+    """The whole file.
+
+    Raises FileNotFoundError, and ValueError for what is no file, cannot be read, or has more than `limit` bytes.
+    """
     fs, path = file_system(url)
-    if is_local(url) and not stat.S_ISREG(local_path(url).stat().st_mode):  # a pipe would be waited for
-        raise ValueError(f"{url}: is not a file")
-    size = fs.size(path) or 0
-    if size > limit:
-        raise ValueError(f"{url}: has {size} bytes; the most is {limit}")
-    return bytes(fs.cat_file(path))
+    try:
+        if is_local(url) and not stat.S_ISREG(local_path(url).stat().st_mode):  # a pipe would be waited for
+            raise ValueError(f"{url}: is not a file")
+        size = fs.size(path) or 0
+        if size > limit:
+            raise ValueError(f"{url}: has {size} bytes; the most is {limit}")
+        return bytes(fs.cat_file(path))
+    except OSError as error:
+        if error.errno not in _NO_FILE:  # a network that fails says nothing of the file
+            raise
+        raise ValueError(f"{url}: cannot be read: {error.strerror or error}") from error
 
 
 def remove(url: str) -> None:

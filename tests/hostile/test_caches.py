@@ -186,6 +186,10 @@ def test_json_that_is_too_large_too_deep_or_of_another_kind_counts_as_none(tmp_p
     path.unlink()
     os.mkfifo(path)
     assert read_json(str(path)) is None
+    path.unlink()
+    path.symlink_to(path.name)
+    assert read_json(str(path)) is None
+    assert read_json(str(tmp_path / ("x" * 300))) is None
 
 
 def test_a_key_out_of_a_plan_never_leaves_the_work_folder(tmp_path: Path) -> None:
