@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from av.video.frame import VideoFrame
 
 from pipeline import Config, dub
 from stages.media.index import index_video
@@ -185,3 +186,21 @@ def test_clocks_that_begin_far_from_0(tmp_path: Path, begins: int, clock: Fracti
 def test_more_streams_than_anybody_needs(tmp_path: Path) -> None:
     clip(tmp_path / "many.mkv", steady(5), sounds=[Sound(0.05, codec="pcm_s16le")] * 65)
     assert outcome(tmp_path, video="many.mkv", box=None)[0] == "unsupported"
+
+
+@pytest.mark.parametrize("column", ["video", "audio"])
+def test_a_picture_bomb_is_refused_by_its_header(tmp_path: Path, column: str) -> None:
+    """41 million px of one grey: some KB of file, 61 MB for every frame that is decoded."""
+    clip(tmp_path / "bomb.mp4", [0], size=(6400, 6400), picture=_grey, options={"preset": "ultrafast"})
+    assert (tmp_path / "bomb.mp4").stat().st_size < 500_000
+    found, message = outcome(tmp_path, **{column: "bomb.mp4"})
+    assert found == "unsupported"
+    assert "6400x6400" in message
+    assert "media.limits.max_pixels" in message
+
+
+def _grey(_: int, size: tuple[int, int], pix_fmt: str) -> VideoFrame:
+    frame = VideoFrame(*size, pix_fmt)
+    for plane in frame.planes:
+        plane.update(bytes([128]) * plane.buffer_size)
+    return frame
