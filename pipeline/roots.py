@@ -37,7 +37,7 @@ class Roots:
             inside = any(_below(real, root) for root in self._real)
             inside = inside and any(_below(written, root) for root in (*self._local, *self._real))
         if not inside:
-            raise LocationError(f"lies outside of run.roots ({self._shown}), or leads there by a link")
+            raise LocationError(f"lies outside of run.roots ({self._shown}), as it is written or where its links lead")
 
     def check_film(self, film: Film) -> None:
         """The same for every file of a row, with this machine's links. Raises DubError `bad_row`."""

@@ -4,11 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline import Config, dub
 from pipeline.film import Film
-from pipeline.locate import LocationError
+from pipeline.locate import LocationError, resolve
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.roots import Roots
 from stages.errors import DubError
@@ -97,6 +99,25 @@ def test_what_lies_under_a_root_goes_through(allowed: Path) -> None:
     through = write_jsonl(allowed / "m.jsonl", [row(video=f"{linked}/a.mp4")])
     assert read_manifest(through, [linked]).problems == []  # a root may itself be a link
     assert read_manifest(write_jsonl(allowed / "m.jsonl", [row(video="link.mp4")])).problems == []  # no roots, no limit
+
+
+PARTS = ("..", ".", "", "deep", "door", "a.mp4", "link.mp4", "short.mp4", "in", "secret", "other_door", "~", "file:")
+
+
+@given(parts=st.lists(st.sampled_from(PARTS), min_size=1, max_size=7), rooted=st.booleans(), write=st.booleans())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_let_through_is_really_below_the_root(
+    allowed: Path, parts: list[str], rooted: bool, write: bool
+) -> None:
+    value = "/".join([str(allowed.parent), *parts] if rooted else parts)
+    try:
+        location = resolve(value, str(allowed), write=write)
+        Roots([str(allowed)]).check(location)
+    except LocationError:
+        return
+    assert Path(os.path.realpath(location)).is_relative_to(allowed)
+    if Path(location).exists():
+        assert Path(location).resolve(strict=True).is_relative_to(allowed)
 
 
 @pytest.mark.parametrize(
