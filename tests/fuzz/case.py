@@ -109,7 +109,7 @@ def _dubbed(columns: dict[str, str], folder: Path) -> str:
     going = [Row(kind="film", film="a", job=job)]
     for kind in STEPS[:-1]:
         step = kind(CONFIG, str(folder / "work"))
-        out = [made for one in going for made in step(one)]
+        out = [made for one in going for made in (step(one) if step.takes(one) else [one])]
         shards = [one for one in out if one.kind == "shard" and one.code == ""]
         going = shards[:1] or [one for one in out if one.kind != "shard"]
     segments = list((folder / "work/segments").rglob("*.json"))
