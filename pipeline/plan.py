@@ -54,6 +54,8 @@ def plan_films(manifest: str, config: Config) -> Iterator[PlannedFilm]:
             yield _planned(film, config)
         except DubError as error:
             yield PlannedFilm(film.id, problem=f"{error.code}: {error}")
+        except MemoryError:
+            yield PlannedFilm(film.id, problem=f"oom: not enough memory here to look at {film.video}")
 
 
 def _planned(film: Film, config: Config) -> PlannedFilm:

@@ -26,8 +26,9 @@ def open_media(path: Path | str, limits: MediaLimits | None = None) -> Iterator[
     """A local media file, opened for reading.
 
     Raises DubError `not_found` when there is no such file, `decode_error` when it is not media of a known
-    kind, `unsupported` when it is beyond the limits. Errors of FFmpeg inside the block become `decode_error`, or
-    `timeout` when the file system does not answer; MemoryError stays what it is.
+    kind, `unsupported` when it is beyond the limits, `oom` when its header asks for more memory than there is. Errors
+    of FFmpeg inside the block become `decode_error`, or `timeout` when the file system does not answer; MemoryError
+    stays what it is there.
     """
     limits = limits or MediaLimits()
     path = Path(path)
@@ -45,8 +46,10 @@ def open_media(path: Path | str, limits: MediaLimits | None = None) -> Iterator[
             timeout=limits.open_timeout_s,
             metadata_errors="replace",
         )
-    except MemoryError:
-        raise
+    except MemoryError as error:  # as a rule a table that is said to have billions of entries
+        raise DubError(
+            "oom", f"{path}: opening it takes more memory than there is; its header may be damaged"
+        ) from error
     except (av.error.FFmpegError, ValueError) as error:
         raise _translated(error, path, limits, "not a media file this tool reads") from error
     with container:

@@ -5,10 +5,12 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 from av.video.frame import VideoFrame
 
 from pipeline import Config, dub
+from pipeline.plan import plan_films
 from stages.media.index import index_video
 from tests.clips import Sound, clip, steady
 from tests.films import BOX, film, manifest, speech
@@ -148,6 +150,23 @@ def test_an_mp4_with_absurd_numbers(
     struct.pack_into(">I", lie, source.index(box.encode()) + offset, value)
     (tmp_path / "lie.mp4").write_bytes(lie)
     assert outcome(tmp_path, video="lie.mp4")[0] in codes
+
+
+def test_a_header_that_asks_for_all_memory_is_one_row_s_error(
+    tmp_path: Path, source: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg's answer to a table of billions of entries, also in `dubline plan`, which nothing stands around."""
+
+    def starved(*_: object, **__: object) -> None:
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    (tmp_path / "lie.mp4").write_bytes(source)
+    monkeypatch.setattr(av, "open", starved)
+    found, message = outcome(tmp_path, video="lie.mp4")
+    assert found == "oom"
+    assert "its header may be damaged" in message
+    [planned] = plan_films(str(tmp_path / "m.jsonl"), CONFIG)
+    assert planned.problem.startswith("oom: ")
 
 
 def test_ten_million_frames_of_one_byte_are_not_believed(tmp_path: Path, source: bytes) -> None:
