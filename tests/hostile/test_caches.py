@@ -20,6 +20,7 @@ from stages.media.index import VideoIndex, index_video
 from stages.media.storage import read_bytes
 from tests.clips import clip, steady
 from tests.films import film, manifest, same_pictures, speech
+from tests.fuzz.mutate import mutate
 
 
 class Payload:
@@ -223,3 +224,17 @@ def test_every_cache_exchanged_for_a_payload_runs_nothing(tmp_path: Path) -> Non
     assert codes[-1] == "ok", report.films["a"].message
     assert same_pictures(first, tmp_path / "o.mp4")
     assert not trap.exists()
+
+
+def test_damaged_caches_are_themselves_or_a_value_error(tmp_path: Path) -> None:
+    """A thousand accidents to a face cache and an index: never another error, never more memory than the file has."""
+    index = index_video(str(clip(tmp_path / "a.mp4", steady(30)))).to_bytes()
+    survived = 0
+    for seed in range(500):
+        for kind, whole, other in ((CellFaces, cell(), index), (VideoIndex, index, cell())):
+            try:
+                kind.from_bytes(mutate(whole, other, seed))
+            except ValueError:
+                continue
+            survived += 1
+    assert survived < 400, "zip's checksums see what happens inside an array"
