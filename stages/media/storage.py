@@ -27,8 +27,6 @@ _NO_FILE = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What a full disk, a used-up quota and a file-size limit answer to who writes."""
 _IN_USE_S = 3600
-
-
 SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "http", "https", "memory")
 """What is opened. fsspec knows some forty more that unpack archives, keep copies or run programs."""
 
@@ -80,10 +78,15 @@ def read_bytes(url: str, limit: int = _LARGEST) -> bytes:
     try:
         if is_local(url) and not stat.S_ISREG(local_path(url).stat().st_mode):  # a pipe would be waited for
             raise ValueError(f"{url}: is not a file")
-        size = fs.size(path) or 0
-        if size > limit:
-            raise ValueError(f"{url}: has {size} bytes; the most is {limit}")
-        return bytes(fs.cat_file(path))
+        size = fs.size(path)
+        if size is None:  # a web server that does not tell
+            with fs.open(path, "rb") as file:
+                data = bytes(file.read(limit + 1))
+            if len(data) <= limit:
+                return data
+        elif size <= limit:
+            return bytes(fs.cat_file(path))
+        raise ValueError(f"{url}: has more than {limit} bytes")
     except OSError as error:
         if error.errno not in _NO_FILE:  # a network that fails says nothing of the file
             raise

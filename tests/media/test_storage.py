@@ -131,6 +131,9 @@ def test_a_server_that_does_not_tell_a_size_is_named(memory: str, monkeypatch: p
     with pytest.raises(DubError) as caught:
         storage.identity(f"{memory}/a.mp4")
     assert caught.value.code == "unsupported"
+    assert storage.read_bytes(f"{memory}/a.mp4", limit=4) == b"film"
+    with pytest.raises(ValueError, match="more than 3 bytes"):
+        storage.read_bytes(f"{memory}/a.mp4", limit=3)
 
 
 def test_local_files_are_used_where_they_are(tmp_path: Path) -> None:
