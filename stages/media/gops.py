@@ -8,7 +8,7 @@ import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from stages.arrays import I64, Bool, pack, unpack
+from stages.arrays import I64, Bool, check_shapes, pack, unpack
 from stages.media.h264 import FOREIGN, IDR, PPS, SPS, read_header, set_id, split_units, unit_type
 from stages.media.index import VideoIndex
 from stages.media.open import open_media, video_stream
@@ -36,7 +36,7 @@ class Gops:
                 "ranges": self.ranges,
                 "sets": np.frombuffer(b"".join(self.sets), np.uint8),
                 "set_bytes": np.array([len(unit) for unit in self.sets], np.int64),
-                "length_bytes": np.array(self.length_bytes),
+                "length_bytes": np.array([self.length_bytes], np.int64),
                 "problem": np.frombuffer(self.problem.encode(), np.uint8),
             }
         )
@@ -45,17 +45,16 @@ class Gops:
     def from_bytes(cls, data: bytes) -> "Gops":
         """Read a cache file. Raises ValueError when it is not one."""
         arrays = unpack(data)
-        try:
-            ends = np.cumsum(arrays["set_bytes"])
-            units = np.split(arrays["sets"], ends[:-1]) if len(ends) else []
-            return cls(
-                ranges=arrays["ranges"].astype(np.int64),
-                sets=tuple(unit.tobytes() for unit in units),
-                length_bytes=int(arrays["length_bytes"]),
-                problem=arrays["problem"].tobytes().decode(),
-            )
-        except KeyError as error:
-            raise ValueError(f"not a film's groups of pictures: {error}") from error
+        forms = {"ranges": (np.int64, "g 2"), "set_bytes": (np.int64, "s"), "length_bytes": (np.int64, "1")}
+        check_shapes(arrays, {**forms, "sets": (np.uint8, "b"), "problem": (np.uint8, "p")})
+        ends = np.cumsum(arrays["set_bytes"])
+        units = np.split(arrays["sets"], ends[:-1]) if len(ends) else []
+        return cls(
+            ranges=arrays["ranges"].astype(np.int64),
+            sets=tuple(unit.tobytes() for unit in units),
+            length_bytes=int(arrays["length_bytes"][0]),
+            problem=arrays["problem"].tobytes().decode(),
+        )
 
 
 def find_gops(path: Path, index: VideoIndex, limits: MediaLimits | None = None) -> Gops:

@@ -1,34 +1,37 @@
-"""Segments -> one video-only MP4, by packets, on the film's own clock."""
+"""Pieces -> one video-only MP4 (MOV for ProRes), by packets, on the film's own clock."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
-from av.video.stream import VideoStream
 
 from stages.arrays import I64
 from stages.errors import DubError
 from stages.media.encode import exact_clock, muxer_for
+from stages.media.h264 import read_header, write_header
 from stages.media.ladder import dts_ladder
 from stages.media.open import open_media, video_stream
 from stages.media.timeline import Timeline
+from stages.mux.copied import Copied, Packets, Piece, Source, packets_side_by_side, segment_packets
+from stages.mux.tracks import TRUSTED
 
 
-def join_segments(segments: Sequence[Path], timeline: Timeline, target: Path) -> None:
-    """Write the packets of all segments, in order, to `target`.
+def join_segments(pieces: Sequence[Piece], timeline: Timeline, target: Path, source: Source | None = None) -> None:
+    """Write the packets of all pieces, in order, to `target`.
 
     Every packet gets its dts from the film's ladder and its time on screen from the timeline; the last one's reaches
-    to the film's end. Raises DubError `internal` when the segments' pts are not exactly the film's, or when they do
-    not come from one encoder with one set of settings.
+    to the film's end. Where pieces of the `source` are copied, the header holds its parameter sets and the segments',
+    which have other ids (`stages.media.seam`). Raises DubError `internal` when the pieces' pts are not exactly the
+    film's, or when the segments do not come from one encoder with one set of settings.
     """
     clock = Fraction(1, timeline.time_base.denominator)  # what an MP4 can count in: 1001/30000 becomes 1/30000
     shown_pts = timeline.pts * timeline.time_base.numerator
     shown_for = timeline.duration * timeline.time_base.numerator
-    coded = _coded_pts(segments, clock)
+    coded, header = _coded_pts(pieces, timeline, clock)
     if len(coded) != len(timeline) or not np.array_equal(np.sort(coded), shown_pts):
         raise DubError(
             "internal",
@@ -37,46 +40,57 @@ def join_segments(segments: Sequence[Path], timeline: Timeline, target: Path) ->
     duration = shown_for[np.searchsorted(shown_pts, coded)]
     # MP4 ends where the last packet in decode order ends (media.md 7.1).
     duration[-1] = shown_pts[-1] + shown_for[-1] - coded[-1]
-    times = zip(dts_ladder(coded).tolist(), duration.tolist(), strict=True)
+    times = zip(coded.tolist(), dts_ladder(coded).tolist(), duration.tolist(), strict=True)
+    packets: Packets
+    if source is None:
+        packets = chain.from_iterable(segment_packets(piece) for piece in pieces if isinstance(piece, Path))
+    else:
+        own_sets = read_header(header)[1] if header else []
+        header = write_header([*source.gops.sets, *own_sets])
+        packets = packets_side_by_side(pieces, timeline.index, source, own_sets)
+    like = _like(pieces, source)
     with (
-        open_media(segments[0]) as first,
+        open_media(like, TRUSTED) as first,
         av.open(str(target), "w", format=muxer_for(_codec(first)), options=exact_clock(timeline.time_base)) as output,
     ):
-        stream = output.add_stream_from_template(video_stream(first, segments[0]))
+        stream = output.add_stream_from_template(video_stream(first, like))
+        stream.codec_context.extradata = header
         stream.time_base = clock
         if timeline.picture.sar[0]:  # a template does not bring what only the container says (ffv1)
             stream.codec_context.sample_aspect_ratio = Fraction(*timeline.picture.sar)
         if timeline.picture.rotation:
             stream.set_display_rotation(timeline.picture.rotation)
-        for path in segments:
-            for packet in _packets(path):
-                packet.dts, packet.duration = next(times)
-                packet.stream = stream
-                output.mux(packet)
+        for packet, (pts, dts, shown_ticks) in zip(packets, times, strict=True):
+            packet.pts, packet.dts, packet.duration, packet.time_base = pts, dts, shown_ticks, clock
+            packet.stream = stream
+            output.mux(packet)
 
 
-def _codec(segment: InputContainer) -> str:
-    return segment.streams.video[0].codec_context.codec.canonical_name
+def _like(pieces: Sequence[Piece], source: Source | None) -> Path:
+    """The file whose stream the film's is like: a segment, or the source where everything is copied."""
+    segments = [piece for piece in pieces if isinstance(piece, Path)]
+    return source.path if source is not None and not segments else segments[0]
 
 
-def _packets(path: Path) -> Iterator["Packet[VideoStream]"]:
-    with open_media(path) as container:
-        for packet in container.demux(video_stream(container, path)):
-            if packet.pts is not None:
-                yield packet
+def _codec(container: InputContainer) -> str:
+    return container.streams.video[0].codec_context.codec.canonical_name
 
 
-def _coded_pts(segments: Sequence[Path], clock: Fraction) -> I64:
-    """Every packet's pts in coded order, in units of `clock`."""
+def _coded_pts(pieces: Sequence[Piece], timeline: Timeline, clock: Fraction) -> tuple[I64, bytes]:
+    """Every packet's pts in coded order, in units of `clock`, and the segments' header."""
     pts: list[int] = []
     parameters = None
-    for path in segments:
-        with open_media(path) as container:
-            stream = video_stream(container, path)
+    for piece in pieces:
+        if isinstance(piece, Copied):
+            order = piece.start + np.argsort(timeline.index.coded[piece.start : piece.end])
+            pts.extend((timeline.pts[order] * timeline.time_base.numerator).tolist())
+            continue
+        with open_media(piece, TRUSTED) as container:
+            stream = video_stream(container, piece)
             own = (stream.time_base, bytes(stream.codec_context.extradata or b""))
             # The joined film has one header: with another segment's parameter sets frames decode wrong, silently.
             if own[0] != clock or own != (parameters or own):
-                raise DubError("internal", f"{path.name}: not encoded like the film's other segments; delete it")
+                raise DubError("internal", f"{piece.name}: not encoded like the film's other segments; delete it")
             parameters = own
             pts.extend(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-    return np.array(pts, np.int64)
+    return np.array(pts, np.int64), parameters[1] if parameters else b""

@@ -18,8 +18,9 @@ from stages.media.index import index_video
 from stages.media.language import iso639_2
 from stages.media.open import FORMATS, PROTOCOLS, open_media
 from stages.media.timeline import Timeline
-from stages.mux.join import join_segments
+from stages.mux.copied import Piece
 from stages.mux.settings import MuxSettings
+from stages.mux.smart import Smart, join_film
 from stages.mux.tracks import TRUSTED, Carried, carry, check_deliverable, missing_languages
 
 STAGE_VERSION = 2
@@ -38,6 +39,8 @@ class Delivery:
     """Bytes."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the report must know: tracks left out, rounded times."""
+    copied: int = 0
+    """Frames whose packets are the source's own."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,26 @@ class Dub:
 
 
 def mux_film(
-    segments: Sequence[Path], timeline: Timeline, video: Path, dub: Dub, output: str, settings: MuxSettings
+    pieces: Sequence[Piece],
+    timeline: Timeline,
+    video: Path,
+    dub: Dub,
+    output: str,
+    settings: MuxSettings,
+    smart: Smart | None = None,
 ) -> Delivery:
-    """Join the segments, encode the dub once, add the source's other tracks, check every pts, publish at `output`.
+    """Join the pieces, encode the dub once, add the source's other tracks, check every pts, publish at `output`.
 
-    Raises DubError: `unsupported` when the container cannot carry it, `timeout`, `internal` when ffmpeg fails or
-    the result is not exactly the film.
+    `smart`: where pieces are copied. Raises DubError: `unsupported` when the container cannot carry it, `timeout`,
+    `internal` when ffmpeg fails or the result is not exactly the film.
     """
     suffix = Path(output).suffix.lower()
     with storage.scratch_folder() as scratch:
         picture = scratch / "picture.mp4"
-        check_deliverable(output, _codec(segments[0]), settings)
-        join_segments(segments, timeline, picture)
+        copied, told = join_film(pieces, timeline, picture, smart)
+        check_deliverable(output, _codec(picture), settings)
         carried = Carried() if timeline.excerpt else carry(video, suffix, settings)
-        notes = [*_name_language(dub.language, carried, suffix), *carried.notes]
+        notes = [*told, *_name_language(dub.language, carried, suffix), *carried.notes]
         if timeline.zero_s and not timeline.excerpt:
             notes.append(f"the source's clock begins at {timeline.zero_s:.3f} s, and so does the film's")
         with storage.publishing(output, suffix) as partial:
@@ -76,7 +85,7 @@ def mux_film(
             notes += _check(partial, timeline, suffix)
             notes += missing_languages(partial, carried.languages)
             size = partial.stat().st_size
-    return Delivery(size, notes)
+    return Delivery(size, notes, copied)
 
 
 def _name_language(tag: str | None, carried: Carried, suffix: str) -> list[str]:
