@@ -14,9 +14,11 @@ from pydantic import (
     model_validator,
 )
 
-NOT_BUILT: Final = ("spans", "background", "enhance")
+from stages.cast.spans import Span, check_spans
+
+NOT_BUILT: Final = ("background", "enhance")
 """Columns of the design that are not built yet."""
-LOCATIONS: Final = ("video", "audio", "output")
+LOCATIONS: Final = ("video", "audio", "spans", "output")
 """Columns that name a file, where they hold text."""
 
 # RFC 5646: language, up to three extlangs, script, region, variants, extensions, private use.
@@ -87,6 +89,11 @@ def _check_box(value: Any) -> Any:
     return tuple(value)
 
 
+def _check_spans(value: Any) -> Any:
+    """A list in brackets that was not one in its row is no path."""
+    return value if isinstance(value, str) and not value.lstrip().startswith("[") else check_spans(value)
+
+
 def _check_track(value: Any) -> Any:
     if type(value) is int and value >= 0:
         return value
@@ -122,7 +129,7 @@ class Film(BaseModel):
     id: Annotated[str, AfterValidator(_check_id)]
     """Names the film in reports and its files in the work folder; unique in the manifest."""
     video: Location
-    """The source film."""
+    """The source film, or a picture."""
     output: Location
     """Where the dubbed film goes: .mp4, .mov or .mkv."""
     audio: Location | None = None
@@ -138,10 +145,15 @@ class Film(BaseModel):
     box: Annotated[tuple[int, int, int, int], BeforeValidator(_check_box)] | None = None
     """The face's rectangle in the whole film: top, bottom, left, right in pixels of the picture as players show it,
     turned by its display matrix. No detection."""
-    audio_shorter: Annotated[Literal["keep"], _one_of(("keep",), ("trim",))] = "keep"
-    """When the dub ends before the picture: keep the picture's length."""
-    audio_longer: Annotated[Literal["error", "trim"], _one_of(("error", "trim"), ("freeze", "pingpong"))] = "error"
-    """When the picture ends before the dub: give up on the film, or cut the dub's end off."""
+    audio_shorter: Annotated[Literal["keep", "trim"], _one_of(("keep", "trim"), ())] = "keep"
+    """When the dub ends before the picture: keep the picture's length, or end picture and tracks where the dub ends."""
+    audio_longer: Annotated[
+        Literal["error", "trim", "freeze", "pingpong"], _one_of(("error", "trim", "freeze", "pingpong"), ())
+    ] = "error"
+    """When the picture ends before the dub: give up on the film, cut the dub's end off, hold the last frame, or run the
+    film backwards and forwards. A picture as `video` is held for as long as the dub lasts, whatever stands here."""
+    spans: Annotated[tuple[Span, ...] | Location, BeforeValidator(_check_spans)] | None = None
+    """When the film is painted: [[start_s, end_s], ...] since its start, or a subtitle. None: all the time."""
     generator: Annotated[Literal["mouthwarp", "wav2lip"], _one_of(("mouthwarp", "wav2lip"), ("musetalk",))] | None = (
         None
     )

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.film import Film
+from stages.cast.spans import Span
 
 
 class Job(BaseModel):
@@ -28,6 +29,8 @@ class Job(BaseModel):
     The film is cut on its output's grid (`Timeline.cut`), so mouths say what they say in the whole film; only the cells
     it touches are detected, and it is delivered with its dub alone. The film key holds the range. To dub one, make the
     job with `range` and a `film` whose `output` is the excerpt's own."""
+    spans: tuple[Span, ...] | None = None
+    """When it is painted, ascending and apart: the row's, or out of the row's subtitle. None: all the time."""
     video: str = ""
     """URL of the film as it is read: the row's video, or the film of one frame that was made of its picture."""
     video_key: str = ""

@@ -19,6 +19,9 @@ from stages.faces.faces import faces_key as _faces_key
 from stages.lips.lips import generator_key, speech_shift_s
 from stages.media import storage
 from stages.media.encode import encoder_for
+from stages.media.settings import MediaSettings
+from stages.media.still import VERSION as STILL_VERSION
+from stages.media.still import is_still
 from stages.media.timeline import Timeline
 from stages.mux.mux import STAGE_VERSION as MUX_VERSION
 from stages.settings import digest
@@ -40,9 +43,10 @@ def speech_key(film: Film, settings: SpeechSettings) -> str:
     return digest(decoded, TTS_VERSION, film.text, film.language or settings.language, film.voice)
 
 
-def video_key(url: str) -> str:
-    """A source. Raises DubError `not_found`."""
-    return digest(_INDEX_VERSION, storage.identity(url))
+def video_key(url: str, settings: MediaSettings) -> str:
+    """A source, or the film of one frame that is made of a picture. Raises DubError `not_found`."""
+    made = [STILL_VERSION, settings.still_rate] if is_still(url) else []
+    return digest(_INDEX_VERSION, storage.identity(url), *made)
 
 
 def faces_key(config: Config, weights: Weights) -> str:
@@ -63,7 +67,7 @@ def landmarks_key(config: Config, weights: Weights) -> str:
 
 def film_key(job: Job, config: Config, weights: Weights) -> str:
     """Everything a finished film depends on."""
-    film = job.film.model_dump(mode="json", exclude={"id", "video", "audio", "output", "consent"})
+    film = job.film.model_dump(mode="json", exclude={"id", "video", "audio", "spans", "output", "consent"})
     return digest(
         _PLAN_VERSION,
         MUX_VERSION,
@@ -71,6 +75,7 @@ def film_key(job: Job, config: Config, weights: Weights) -> str:
         job.speech_key,
         film,
         job.range,
+        job.spans,
         job.film.suffix,
         faces_key(config, weights) if job.film.box is None else "",
         config.cast,

@@ -33,6 +33,10 @@ class WorkFolder:
         """Packet index of a source."""
         return storage.join(self.root, "cache/index", f"{video}.npz")
 
+    def still(self, video: str) -> str:
+        """The film of one frame that a picture became."""
+        return storage.join(self.root, "cache/stills", f"{video}.mp4")
+
     def speech(self, key: str, suffix: str) -> str:
         """The dub: 16 kHz samples (.npy), or a spoken text (.wav)."""
         return storage.join(self.root, "cache/speech", f"{key}{suffix}")

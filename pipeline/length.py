@@ -6,7 +6,8 @@ from typing import Final
 from pipeline.film import Film
 from stages.errors import DubError
 from stages.media.index import VideoIndex
-from stages.media.timeline import Timeline, fit, outlasts_s
+from stages.media.still import is_still
+from stages.media.timeline import Longer, Shorter, Timeline, fit, outlasts_s
 from stages.speech.samples import RATE
 
 _LENGTH_SLACK_S: Final = 0.1  # a dub may outlast the picture by less than three frames of 25 fps before it is «longer»
@@ -21,13 +22,18 @@ def lay_timeline(
     excerpt in which there is no frame.
     """
     dub_s = Fraction(dub_samples, RATE)
+    still = is_still(film.video)
     longer_s = outlasts_s(index, dub_s)
-    if longer_s > _LENGTH_SLACK_S and film.audio_longer == "error":
+    if not still and longer_s > _LENGTH_SLACK_S and film.audio_longer == "error":
         raise DubError(
             "audio_longer",
-            f"{film.id}: the dub is {longer_s:.2f} s longer than the picture; shorten it or set audio_longer: trim",
+            f"{film.id}: the dub is {longer_s:.2f} s longer than the picture; shorten it or set audio_longer: trim, "
+            "freeze or pingpong",
         )
-    timeline = fit(index, dub_s, film.audio_shorter, film.audio_longer, max_frames)
+    shorter: Shorter
+    longer: Longer
+    shorter, longer = ("trim", "freeze") if still else (film.audio_shorter, film.audio_longer)
+    timeline = fit(index, dub_s, shorter, longer, max_frames)
     if excerpt is None:
         return timeline
     try:

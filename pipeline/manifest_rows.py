@@ -231,7 +231,7 @@ def _typed(column: str, cell: str) -> Any:
         return int(cell)
     if column == "box" and re.fullmatch(rf"{number}(,{number}){{3}}", cell, re.ASCII):
         return [int(part) for part in cell.split(",")]
-    if column == "box":
+    if column == "box" or (column == "spans" and cell.lstrip().startswith("[")):
         try:
             return json.loads(cell)
         except (ValueError, RecursionError):

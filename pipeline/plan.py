@@ -1,11 +1,16 @@
 """What a run would do, from headers, packets and the first frame: nothing is written."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.film import Film
+from pipeline.length import lay_timeline
 from pipeline.manifest import read_manifest
+from pipeline.spans import read_spans
 from pipeline.steps.base import film_cells, longest_shard
 from stages.errors import DubError
 from stages.media import storage
@@ -13,9 +18,11 @@ from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import index_video
 from stages.media.open import open_media
+from stages.media.still import is_still, write_still
 from stages.media.timeline import Timeline
 from stages.mux.tracks import check_deliverable
-from stages.speech.track import choose_track
+from stages.speech.samples import RATE
+from stages.speech.track import choose_track, stated_length_s
 from stages.split.cut import cut_ranges
 
 
@@ -25,7 +32,8 @@ class PlannedFilm:
 
     id: str
     frames: int = 0
-    length_s: float = 0.0
+    length_s: float | None = 0.0
+    """None: as long as a dub whose length is not known yet."""
     picture: str = ""
     cells: int = 0
     shards: int = 0
@@ -36,7 +44,7 @@ class PlannedFilm:
         return (
             self.id,
             str(self.frames),
-            f"{self.length_s:.2f} s",
+            "the dub's" if self.length_s is None else f"{self.length_s:.2f} s",
             self.picture,
             str(self.cells),
             str(self.shards),
@@ -59,23 +67,42 @@ def plan_films(manifest: str, config: Config) -> Iterator[PlannedFilm]:
 
 
 def _planned(film: Film, config: Config) -> PlannedFilm:
-    if film.audio is not None:
-        storage.identity(film.audio)
-        with open_media(storage.localize(film.audio), config.media.limits) as container:
-            choose_track(container, film.audio, film.audio_track)
-    index = index_video(film.video, config.media.limits)
+    dub_s = _dub_s(film, config)
+    read_spans(film)
+    with tempfile.TemporaryDirectory(prefix="dubline-plan-") as scratch:
+        source = video = storage.localize(film.video)
+        if is_still(film.video):
+            storage.identity(film.video)
+            video = Path(scratch) / "still.mp4"
+            write_still(source, video, config.media.still_rate, config.media.limits)
+        index = index_video(str(video), config.media.limits)
+        check_supported(source, index, first_frame(video, index, config.media))
     picture = index.picture
-    video = storage.localize(film.video)
-    check_supported(video, index, first_frame(video, index, config.media))
-    check_encodable(video, picture, config.encode, film.suffix)
+    check_encodable(source, picture, config.encode, film.suffix)
     check_deliverable(film.output, encoder_for(picture.codec, config.encode, film.suffix), config.mux)
+    timeline = Timeline.of(index)
+    if dub_s is not None:
+        timeline = lay_timeline(film, index, round(dub_s * RATE), config.media.limits.max_frames)
     longest = longest_shard(film.generator or config.lips.generator)
-    shards = cut_ranges(len(index), index.keyframes, index.times, config.split.shard_s, longest)
+    shards = cut_ranges(len(timeline), timeline.keyframes, timeline.times, config.split.shard_s, longest)
     return PlannedFilm(
         id=film.id,
-        frames=len(index),
-        length_s=index.duration_s,
+        frames=len(timeline),
+        length_s=timeline.duration_s if dub_s is not None or not _follows_the_dub(film) else None,
         picture=f"{picture.width}x{picture.height} {picture.codec} {picture.pix_fmt}",
-        cells=0 if film.box is not None else len(film_cells(Timeline.of(index), config)),
+        cells=0 if film.box is not None else len(film_cells(timeline, config)),
         shards=len(shards),
     )
+
+
+def _dub_s(film: Film, config: Config) -> Fraction | None:
+    """The dub's length as its file states it; None for one that does not, and for a text that nobody has spoken yet."""
+    if film.audio is None:
+        return None
+    storage.identity(film.audio)
+    with open_media(storage.localize(film.audio), config.media.limits) as container:
+        return stated_length_s(container, choose_track(container, film.audio, film.audio_track))
+
+
+def _follows_the_dub(film: Film) -> bool:
+    return is_still(film.video) or film.audio_shorter == "trim" or film.audio_longer in ("freeze", "pingpong")

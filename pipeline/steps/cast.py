@@ -13,6 +13,7 @@ from pipeline.rows import Row
 from pipeline.steps.base import Step, film_cells, longest_shard
 from stages.cast.cast import cast_film
 from stages.cast.plan import Shard, plan_shards
+from stages.cast.spans import opacity
 from stages.cast.types import Cast
 from stages.errors import DubError
 from stages.faces.types import CellFaces
@@ -60,7 +61,7 @@ class MakeCast(Step):
         index = timeline.index
         found = iter(()) if job.film.box is not None else self._found(job, timeline)
         cast = cast_film(found, index.times, timeline.picture.upright.size, self.config.cast, job.film.box)
-        return cast.at(timeline.source, np.ones(len(timeline), np.float32))
+        return cast.at(timeline.source, opacity(timeline.times, job.spans, self.config.cast.span_fade_s))
 
     def _found(self, job: Job, timeline: Timeline) -> Iterator[CellFaces]:
         """The faces of the source's cells, as if there were none in what the film does not show."""

@@ -8,12 +8,14 @@ from pipeline.job import Job
 from pipeline.ledger import cell_name, read_json, write_json
 from pipeline.roots import Roots
 from pipeline.rows import Row
+from pipeline.spans import read_spans
 from pipeline.steps.base import Step, film_cells, load_index
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import VideoIndex, index_video
+from stages.media.still import is_still, write_still
 from stages.mux.tracks import check_deliverable
 from stages.speech.track import decode_dub
 from stages.speech.tts import speak
@@ -35,14 +37,14 @@ class Split(Step):
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
         film = job.film
         Roots(self.config.run.roots).check_film(film)
-        video_key = keys.video_key(film.video)
-        index = self._index(film.video, video_key)
-        video = storage.localize(film.video)
+        job = self._see(job)
+        index = self._index(job.video, job.video_key)
+        video = storage.localize(job.video)
         check_supported(video, index, first_frame(video, index, self.config.media))
         check_encodable(video, index.picture, self.config.encode, film.suffix)
         encoder = encoder_for(index.picture.codec, self.config.encode, film.suffix)
         check_deliverable(film.output, encoder, self.config.mux)
-        job = self._hear(job.model_copy(update={"video": film.video, "video_key": video_key}))
+        job = self._hear(job.model_copy(update={"spans": read_spans(film)}))
         timeline = self.timeline(job)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
         done = read_json(self.work.done(job.film_key, film.output), "code", "identity")
@@ -59,13 +61,25 @@ class Split(Step):
         storage.check_writable(film.output)
         out = replace(row, job=job.model_dump_json(), kind="cell")
         cells = film_cells(timeline, self.config) if film.box is None else []
-        missing = self._missing(cells, video_key) if cells else []
+        missing = self._missing(cells, job.video_key) if cells else []
         facts = {"frames": len(timeline), "cells": len(cells), "cells_kept": len(cells) - len(missing)}
         yield replace(row, job=out.job).with_facts(**facts, notes=self._heard(job))
         if not missing:
             yield replace(out, start=0, end=len(index), count=len(cells), ready=True)
         for start, end in missing:
             yield replace(out, start=start, end=end, count=len(cells))
+
+    def _see(self, job: Job) -> Job:
+        """Name the film that is read: the row's, or one frame made of its picture, unless it is there."""
+        media, url = self.config.media, job.film.video
+        video_key = keys.video_key(url, media)
+        if not is_still(url):
+            return job.model_copy(update={"video": url, "video_key": video_key})
+        made = self.work.still(video_key)
+        if not storage.exists(made):
+            with storage.publishing(made, ".mp4") as partial:
+                write_still(storage.localize(url), partial, media.still_rate, media.limits)
+        return job.model_copy(update={"video": made, "video_key": video_key})
 
     def _index(self, url: str, video_key: str) -> VideoIndex:
         kept = self.work.index(video_key)

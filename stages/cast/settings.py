@@ -36,6 +36,10 @@ class CastSettings(Settings):
     pad_px: tuple[int, int, int, int] | None = None
     """Top, bottom, left, right in px of the full frame, in place of `pad`; the Wav2Lip script's are 0, 10, 0, 0."""
 
+    span_fade_s: float = Field(0.2, ge=0, le=10)
+    """Seconds over which the paint comes and goes at the ends of a row's `spans`, inside them. 0 switches it on and off
+    from one frame to the next."""
+
     @model_validator(mode="after")
     def _scores_in_order(self) -> "CastSettings":
         if self.stay_score > self.start_score:

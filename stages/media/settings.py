@@ -29,6 +29,8 @@ class MediaSettings(Settings):
     """Caps on what an input may ask of a worker."""
     decode_threads: int = Field(2, ge=1, le=64)
     """Decoder threads of one worker. The pixels do not depend on it."""
+    still_rate: float = Field(25.0, ge=1, le=120)
+    """Frames a second of the film that a picture as `video` becomes."""
     untagged_matrix: Literal["auto", "bt601", "bt709"] = "auto"
     """YCbCr matrix taken for sources that carry none; auto: bt709 from 720 lines up, else bt601.
     `bt601` is what OpenCV and ffmpeg take (parity). The output's tags stay as the source's."""

@@ -131,6 +131,20 @@ def choose_track(container: InputContainer, path: Path | str, track: int | str |
     return found[0]
 
 
+def stated_length_s(container: InputContainer, stream: AudioStream) -> Fraction | None:
+    """Where a track ends by its file's own word, in seconds since the dub begins; None: no word, or a guess.
+
+    Nothing is decoded.
+    """
+    formats = frozenset(container.format.name.split(","))
+    if not formats & (_LENGTH_STATED | {"wav"}):
+        return None
+    if stream.duration is None or stream.time_base is None:
+        return None if container.duration is None else Fraction(container.duration, av.time_base)
+    starts = (stream.start_time or 0) if formats & _FROM_ZERO else 0
+    return Fraction((starts + stream.duration) * stream.time_base)
+
+
 def _names(stream: AudioStream) -> list[str]:
     known = (stream.metadata.get(key) for key in ("title", "handler_name", "language"))
     return [name for name in known if name]

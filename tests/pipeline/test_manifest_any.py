@@ -24,7 +24,8 @@ rows_of_films = st.lists(
             "box": st.tuples(st.integers(0, 99), st.integers(100, 999), st.integers(0, 99), st.integers(100, 999)).map(
                 list
             ),
-            "audio_longer": st.sampled_from(["error", "trim"]),
+            "audio_longer": st.sampled_from(["error", "trim", "freeze", "pingpong"]),
+            "spans": st.lists(st.integers(0, 99).map(lambda start: [start, start + 0.5]), min_size=1, max_size=3),
             "generator": st.sampled_from(["mouthwarp", "wav2lip"]),
             "consent": words,
             "text": words,
@@ -53,6 +54,8 @@ def test_any_good_rows_come_back_equal_from_every_format(tmp_path_factory: pytes
             expected["audio"] = f"{folder}/a.wav"
         if "box" in r:
             expected["box"] = tuple(r["box"])
+        if "spans" in r:
+            expected["spans"] = tuple(map(tuple, r["spans"]))
         assert film.model_dump(exclude_unset=True) == expected
 
 
