@@ -20,7 +20,7 @@ from stages.media.index import index_video
 from stages.media.open import open_media
 from stages.media.still import is_still, write_still
 from stages.media.timeline import Timeline
-from stages.mux.tracks import check_deliverable
+from stages.mux.containers import check_deliverable
 from stages.speech.samples import RATE
 from stages.speech.track import choose_track, stated_length_s
 from stages.split.cut import cut_ranges

@@ -13,6 +13,10 @@ from pipeline.film import Film
 from pipeline.rows import Row
 from pipeline.steps.passthrough import gave_up
 
+_FACTS = (
+    *("frames", "painted", "shots", "shards", "cells", "bytes", "kept", "passed_through"),
+    *("sound", "loudness"),
+)
 DELIVERED = ("ok", "ok_passthrough", "no_face")
 """Codes of films that are at their output."""
 
@@ -40,6 +44,10 @@ class FilmReport:
     """Faces found in the cells detected in this run."""
     landmarks_located: int = 0
     bytes: int = 0
+    sound: str = ""
+    """How the dub came into the film: copied, or encoded and why."""
+    loudness: dict[str, Any] = field(default_factory=dict)
+    """EBU R128 of the source's first audio track, the dub and what was delivered (`stages.mux.mux.Delivery`)."""
     kept: bool = False
     """The output was there already, from the same film and settings."""
     consent: str | None = None
@@ -95,7 +103,7 @@ class RunReport:
             if film.code in ("", *DELIVERED):
                 film.code, film.message, film.stage = row.code, row.message, row.stage
         elif row.kind == "film":
-            for name in ("frames", "painted", "shots", "shards", "cells", "bytes", "kept", "passed_through"):
+            for name in _FACTS:
                 setattr(film, name, row.facts.get(name, getattr(film, name)))
             if row.code and not film.code:
                 film.code = row.code

@@ -41,7 +41,16 @@ class MuxFilm(Step):
         segments = [storage.localize(self.work.segment(job.video_key, key)) for key in used]
         # From here on a file at the output is ours, even if the driver dies before the film is marked as done.
         write_json(self.work.begun(job.film_key, film.output), {"output": film.output})
-        dub = Dub(storage.localize(job.dub), job.dub_track, film.language, film.audio_longer == "trim")
+        heard = read_json(self.work.speech(job.speech_key, ".json")) or {}
+        dub = Dub(
+            path=storage.localize(job.dub),
+            track=job.dub_track,
+            language=film.language,
+            trim=film.audio_longer == "trim",
+            spoken=film.audio is None,
+            damaged=bool(heard.get("damaged")),
+            not_finite=bool(heard.get("replaced")),
+        )
         made = mux_film(segments, self.timeline(job), storage.localize(job.video), dub, film.output, self.config.mux)
         code = "ok" if plan["painted"] else "no_face"
         done = {
@@ -50,6 +59,8 @@ class MuxFilm(Step):
             "identity": storage.identity(film.output),
             "bytes": made.size,
             "notes": [*self._reshaped(job), *made.notes],
+            "sound": made.sound,
+            "loudness": made.loudness,
             "frames": plan["frames"],
             "painted": plan["painted"],
             "shots": plan["shots"],

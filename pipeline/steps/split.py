@@ -16,7 +16,7 @@ from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import VideoIndex, index_video
 from stages.media.still import is_still, write_still
-from stages.mux.tracks import check_deliverable
+from stages.mux.containers import check_deliverable
 from stages.speech.track import decode_dub
 from stages.speech.tts import speak
 

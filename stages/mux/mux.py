@@ -1,34 +1,30 @@
 """Joined picture + dub + the source's other tracks -> the film, checked, published whole or not at all."""
 
-import errno
-import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-import av
 import ffmpeg
-import imageio_ffmpeg
+from av.stream import Disposition
 
-from stages.errors import DubError
 from stages.media import storage
-from stages.media.index import index_video
-from stages.media.language import iso639_2
-from stages.media.open import FORMATS, PROTOCOLS, open_media
+from stages.media.open import PROTOCOLS, open_media, video_stream
 from stages.media.timeline import Timeline
+from stages.mux.check import check_copy, check_pictures, check_tracks
+from stages.mux.containers import check_deliverable, suffix_of
 from stages.mux.copied import Piece
+from stages.mux.ffmpeg import arguments, media_input, run
 from stages.mux.settings import MuxSettings
 from stages.mux.smart import Smart, join_film
-from stages.mux.tracks import TRUSTED, Carried, carry, check_deliverable, missing_languages
+from stages.mux.sound import Clock, Dub
+from stages.mux.soundtrack import Soundtrack, plan_soundtrack
+from stages.mux.tags import tags_file
+from stages.mux.tracks import TRUSTED, Carried, Track, carry, codec_of, container_language, flag_names, tags_of
 
-STAGE_VERSION = 2
-_SAFE = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
-_MATROSKA_CLOCK_S = Fraction(1, 2000)  # MKV rounds times to the millisecond (media.md 7.1)
-_END_S = Fraction(1, 1000)  # and so do edit lists the film's end
-# As `decode_dub` hears them: these count from 0, all others' clocks begin wherever their first packet does.
-_FROM_ZERO = {"mov", "matroska", "avi"}
+__all__ = ["STAGE_VERSION", "Delivery", "Dub", "mux_film"]
+
+STAGE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -41,19 +37,11 @@ class Delivery:
     """What a reader of the report must know: tracks left out, rounded times."""
     copied: int = 0
     """Frames whose packets are the source's own."""
-
-
-@dataclass(frozen=True)
-class Dub:
-    """The new sound of a film."""
-
-    path: Path
-    track: int
-    """Which of the file's audio streams."""
-    language: str | None
-    """BCP-47."""
-    trim: bool
-    """Cut it where the picture ends."""
+    sound: str = ""
+    """How the dub came in: copied, or encoded and why."""
+    loudness: dict[str, Any] = field(default_factory=dict)
+    """EBU R128 of `source`, `dub`, `mix` and `delivered`: null where there is no such sound, else `integrated_lufs`,
+    `true_peak_dbtp` and `range_lu` (null: silence). With `target_lufs` and `normalization` where it was changed."""
 
 
 def mux_film(
@@ -65,93 +53,125 @@ def mux_film(
     settings: MuxSettings,
     smart: Smart | None = None,
 ) -> Delivery:
-    """Join the pieces, encode the dub once, add the source's other tracks, check every pts, publish at `output`.
+    """Join the pieces, bring in the dub and the source's other tracks, check the result, publish it at `output`.
 
     `smart`: where pieces are copied. Raises DubError: `unsupported` when the container cannot carry it, `timeout`,
     `internal` when ffmpeg fails or the result is not exactly the film.
     """
-    suffix = Path(output).suffix.lower()
+    suffix = suffix_of(output)
+    clock = Clock(timeline.zero_s, float(timeline.end_pts * timeline.time_base), timeline.excerpt)
     with storage.scratch_folder() as scratch:
         picture = scratch / "picture.mp4"
         copied, told = join_film(pieces, timeline, picture, smart)
         check_deliverable(output, _codec(picture), settings)
-        carried = Carried() if timeline.excerpt else carry(video, suffix, settings)
-        notes = [*told, *_name_language(dub.language, carried, suffix), *carried.notes]
+        carried = carry(video, suffix, settings).until(clock.end_s)
+        if timeline.excerpt:
+            carried = Carried(tags=carried.tags, picture_tags=carried.picture_tags)
+        sound = plan_soundtrack(dub, video, clock, suffix, settings, scratch)
+        planned = _planned(timeline, dub, sound.way.encoder, carried, suffix)
+        notes = [*told, *_language_note(dub.language, planned[1].language), *carried.left_out, *carried.notes]
         if timeline.zero_s and not timeline.excerpt:
             notes.append(f"the source's clock begins at {timeline.zero_s:.3f} s, and so does the film's")
         with storage.publishing(output, suffix) as partial:
-            _run(_command(picture, video, timeline, dub, carried, partial, settings), settings)
+            command = _command(picture, video, timeline, sound, planned, carried, partial, settings, scratch)
+            said = run(command, settings.timeout_s, "writing the film")
             picture.unlink()
-            notes += _check(partial, timeline, suffix)
-            notes += missing_languages(partial, carried.languages)
+            notes += check_pictures(partial, timeline, suffix)
+            notes += check_tracks(partial, planned, carried)
+            if sound.copied:
+                cut = dub.trim or _ends_early(timeline)
+                check_copy(partial, clock.zero_s + sound.first_s, None if cut else sound.packets.count)
+            heard = sound.heard(partial, said)
             size = partial.stat().st_size
-    return Delivery(size, notes, copied)
+    return Delivery(size, [*notes, *heard.notes], copied, sound.way.told, heard.facts)
 
 
-def _name_language(tag: str | None, carried: Carried, suffix: str) -> list[str]:
-    """Enter the dub's language, and a note where the letters say less than the tag."""
+def _planned(timeline: Timeline, dub: Dub, encoder: str, carried: Carried, suffix: str) -> list[Track]:
+    """Every track of the delivery in its order."""
+    picture = Track(
+        "video",
+        "the picture",
+        tags=carried.picture_tags,
+        language=container_language(timeline.picture.language, suffix),
+        flags=Disposition.default,
+    )
+    with open_media(dub.path, TRUSTED) as container:
+        stream = container.streams.audio[dub.track]
+        tags, own = tags_of(stream), stream.language
+        flags = Disposition(stream.disposition) | Disposition.default
+    language = container_language(own if dub.language is None else dub.language, suffix)
+    if dub.language and "-" in dub.language:  # the letters say less: where FFmpeg has no place for it, players read it
+        tags["title"] = f"{tags['title']} ({dub.language})" if tags.get("title") else dub.language
+    track = Track("audio", "the dub", None, encoder, tags, language, flags)
+    return [picture, track, *carried.tracks]
+
+
+def _language_note(tag: str | None, code: str | None) -> list[str]:
+    """A note where the letters say less than the dub's tag."""
     if tag is None:
         return []
-    code = iso639_2(tag, suffix)
     if code is None:
         return [f"language {tag!r} has no ISO 639 code: the dub's track is without a language"]
-    carried.languages["a:0"] = code
-    return [f"language {tag!r} is stored as {code!r}"] if "-" in tag else []
+    return [f"language {tag!r} is stored as {code!r}, and in full in the track's title"] if "-" in tag else []
 
 
 def _command(
     picture: Path,
     video: Path,
     timeline: Timeline,
-    dub: Dub,
+    sound: Soundtrack,
+    planned: Sequence[Track],
     carried: Carried,
     target: Path,
     settings: MuxSettings,
+    scratch: Path,
 ) -> list[str]:
-    """ffmpeg's arguments. Inputs: 0 the picture, 1 the dub, 2 the source."""
-    # Always given, so that a dub out of the source itself is an input of its own: ffmpeg-python merges equal ones.
-    sound = {"itsoffset": f"{timeline.zero_s - _begins_s(dub.path):.6f}"}
-    end_s = float(timeline.end_pts * timeline.time_base)
-    if dub.trim:
-        sound["t"] = f"{max(0.0, end_s - timeline.zero_s):.6f}"
-    source = ffmpeg.input(f"file:{video}", **_SAFE)
-    inputs = [
-        ffmpeg.input(f"file:{picture}", **_SAFE)["v:0"],
-        ffmpeg.input(f"file:{dub.path}", **_SAFE, **sound)[f"a:{dub.track}"],
-        # A source whose tracks all stay behind is an input still, for its metadata and chapters.
-        *(source[track] for track in carried.maps or ["v:9999?"]),
+    """ffmpeg's arguments. Input 0 is the file of tags, of which nothing else is taken."""
+    tags = scratch / "tags.txt"
+    tags.write_text(tags_file(planned, carried))
+    source = media_input(video)
+    streams = [
+        ffmpeg.input(f"file:{tags}", f="ffmetadata", format_whitelist="ffmetadata", protocol_whitelist=PROTOCOLS)[
+            "v:9999?"
+        ],
+        media_input(picture)["v:0"],
+        sound.stream,
+        *(source[str(track.source)] for track in carried.tracks if track.source is not None),
     ]
     options: dict[str, str] = {
         "c": "copy",
         "bsf:v:0": _durations(timeline),
-        "c:a:0": settings.audio_codec,
-        # Holes in a dub are silence, as its mouths have it; nothing is stretched.
-        "filter:a:0": "aresample=async=1",
-        # The dub is what a player plays; what else the source's tracks are, they stay.
-        "disposition:a": "-default",
-        "disposition:a:0": "+default",
-        "map_metadata": "2",
-        "map_chapters": "2",
-        **carried.options,
+        "map_metadata": "0",
+        "map_chapters": "0",
     }
-    if timeline.end_pts < timeline.index.end_pts:
-        options["t"] = f"{end_s:.6f}"  # the other tracks and the chapters end with the picture
-    if timeline.excerpt:
-        # By a filter: with -copyts, -ss counts on the clock that -itsoffset has moved. Chapters are the film's.
-        options |= {"filter:a:0": f"atrim=start=0:end={end_s:.6f},aresample=async=1", "map_chapters": "-1"}
-    if settings.audio_codec in {"aac", "libopus"}:
+    for place, track in enumerate(planned):
+        options[f"map_metadata:s:{place}"] = f"0:s:{place}"
+        options[f"c:{place}"] = track.encoder
+        if track.cover is None:
+            options[f"disposition:{place}"] = "+".join(flag_names(track.flags)) or "0"
+        else:  # ffmpeg takes the name of the file that it attaches
+            options[f"metadata:s:{place}"] = f"filename={track.tags['filename']}"
+    if _ends_early(timeline):
+        options["t"] = f"{float(timeline.end_pts * timeline.time_base):.6f}"  # the other tracks end with the picture
+    if sound.way.encoder in {"aac", "libopus"}:
         options["b:a:0"] = f"{settings.audio_bitrate_kbps}k"
-    for place, language in {**carried.languages, "v:0": iso639_2(timeline.picture.language or "und")}.items():
-        if language not in (None, "und"):
-            options[f"metadata:s:{place}"] = f"language={language}"
     if target.suffix in {".mp4", ".mov"}:
         options["movflags"] = "+faststart"
         if _codec(picture) == "hevc":
-            options["tag:v"] = "hvc1"  # players of Apple's know HEVC by no other tag (media.md 3.7)
-    command = ffmpeg.output(*inputs, f"file:{target}", **options)
-    # Without copyts ffmpeg moves every input to 0 by itself, and picture and sound apart (media.md 7.3).
-    command = command.global_args("-copyts", "-nostdin", "-y", "-hide_banner", "-loglevel", "error")
-    return [imageio_ffmpeg.get_ffmpeg_exe(), *command.get_args()]
+            options["tag:v:0"] = "hvc1"  # players of Apple's know HEVC by no other tag (media.md 3.7)
+    command = arguments(ffmpeg.output(*streams, f"file:{target}", **options), level=sound.level)
+    end = command.index(f"file:{target}")
+    for place, track in enumerate(planned):
+        if track.cover is not None:
+            file = scratch / f"cover-{place}"
+            file.write_bytes(track.cover)
+            command[end:end] = ["-attach", f"file:{file}"]
+            end += 2
+    return command
+
+
+def _ends_early(timeline: Timeline) -> bool:
+    return timeline.end_pts < timeline.index.end_pts
 
 
 def _durations(timeline: Timeline) -> str:
@@ -164,46 +184,6 @@ def _durations(timeline: Timeline) -> str:
     return f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{end}-PTS)"
 
 
-def _run(arguments: list[str], settings: MuxSettings) -> None:
-    try:
-        done = subprocess.run(arguments, capture_output=True, timeout=settings.timeout_s, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise DubError(
-            "timeout", f"the final mux took longer than {settings.timeout_s:.0f} s (mux.timeout_s)"
-        ) from error
-    if done.returncode:
-        if b"No space left on device" in done.stderr:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # `publishing` knows which disk
-        tail = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
-        raise DubError("internal", f"ffmpeg could not write the film: {' / '.join(tail)}")
-
-
 def _codec(path: Path) -> str:
     with open_media(path, TRUSTED) as container:
-        return container.streams.video[0].codec_context.codec.canonical_name
-
-
-def _begins_s(dub: Path) -> float:
-    """The moment of the dub's own clock that is its sample 0."""
-    with open_media(dub, TRUSTED) as container:
-        if _FROM_ZERO & set(container.format.name.split(",")):
-            return 0.0
-        return (container.start_time or 0) / av.time_base
-
-
-def _check(path: Path, timeline: Timeline, suffix: str) -> list[str]:
-    """Compare every pts of the finished file, and its end, with the timeline's."""
-    made = index_video(str(path), TRUSTED)
-    if len(made) != len(timeline):
-        raise DubError("internal", f"the finished film has {len(made)} frames, the timeline {len(timeline)}")
-    if made.picture.rotation != timeline.picture.rotation:
-        raise DubError("internal", f"{path.suffix} does not keep that the film is turned; deliver it as .mp4")
-    error_s = max(
-        abs(int(p) * made.time_base - int(q) * timeline.time_base) for p, q in zip(made.pts, timeline.pts, strict=True)
-    )
-    if error_s > (_MATROSKA_CLOCK_S if suffix == ".mkv" else 0):
-        raise DubError("internal", f"frame times of the finished film are off by up to {float(error_s) * 1e3:.3f} ms")
-    end_s = abs(made.end_pts * made.time_base - timeline.end_pts * timeline.time_base)
-    if end_s > _END_S:
-        raise DubError("internal", f"the finished film's picture ends {float(end_s) * 1e3:.3f} ms off")
-    return [f"frame times rounded by up to {float(error_s) * 1e3:.2f} ms: MKV keeps milliseconds"] if error_s else []
+        return codec_of(video_stream(container, path))

@@ -1,133 +1,215 @@
-"""Which of a film's other tracks its delivery carries, and a note for each that it does not."""
+"""Which of a film's other tracks its delivery carries, with what tags, and a note for each that it does not."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from av.stream import Stream
+from av.container import InputContainer
+from av.stream import Discard, Disposition, Stream
 
-from stages.errors import DubError
 from stages.media.language import iso639_2
 from stages.media.open import open_media, video_stream
 from stages.media.settings import MediaLimits
+from stages.mux.containers import (
+    MATROSKA,
+    UNKNOWN,
+    carries_audio,
+    carries_cover,
+    carries_data,
+    subtitle_encoder,
+    suffix_of,
+)
 from stages.mux.settings import MuxSettings
 
 TRUSTED: Final = MediaLimits(max_pixels=2**31 - 1, max_frames=10**12)
 """Limits for our own files, and for sources whose own limits let them through earlier."""
 
-# What FFmpeg 9's muxers take by stream copy, tried one by one. Matroska takes every sound it has a name for.
-_PCM_IN_MP4 = {f"pcm_{kind}{end}" for kind in ("s16", "s24", "s32", "f32", "f64") for end in ("le", "be")}
-_MOV_AUDIO = {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "vorbis", "dts"}
-_MP4_AUDIO = {*_MOV_AUDIO, *_PCM_IN_MP4, "flac", "opus"}
-_TEXT = {"subrip", "ass", "webvtt", "text"}
-_MKV_SUBTITLES = {*_TEXT, "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"}
-_LETTERS = {"audio": "a", "subtitle": "s", "attachment": "t"}  # ffmpeg's
-_UNKNOWN = "unknown"
-_ENCODED_AS = {"libopus": "opus"}
+_STALE = {"language", "encoder", "vendor_id", "duration", "bps", "number_of_frames", "number_of_bytes"}
+"""Tags (small letters) that writers make themselves, or that say what the source's packets were."""
+_NO_FLAGS = Disposition(0)
+_COVER_TYPES = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif", "webp": "webp", "tiff": "tiff"}
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track of the delivery, as it is planned."""
+
+    kind: str
+    """video, audio, subtitle, attachment, data, or cover."""
+    name: str
+    """For messages, by its place in the source: `subtitle track 0`."""
+    source: int | None = None
+    """Its number among all of the source's streams; None for the picture and the dub."""
+    encoder: str = "copy"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Everything that is written about it but the language."""
+    language: str | None = None
+    """The letters that the container stores."""
+    flags: Disposition = _NO_FLAGS
+    cover: bytes | None = None
+    """The file of a cover that Matroska keeps as an attachment."""
 
 
 @dataclass
 class Carried:
-    """How a source's tracks go into the delivery."""
+    """What goes into the delivery besides picture and dub."""
 
-    maps: list[str] = field(default_factory=list)
-    """ffmpeg's specifiers of the source's tracks, in the order of the delivery."""
-    options: dict[str, str] = field(default_factory=dict)
-    """ffmpeg's output options for them."""
-    languages: dict[str, str] = field(default_factory=dict)
-    """Letters for the tracks of the delivery, by ffmpeg's specifier there; the dub is `a:0`."""
+    tracks: list[Track] = field(default_factory=list)
+    """In the order of the delivery."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """The film's own: title, comment."""
+    chapters: list[Any] = field(default_factory=list)
+    """As PyAV tells them: start, end, time_base, metadata."""
+    picture_tags: dict[str, str] = field(default_factory=dict)
+    """What the source says about its picture: title, timecode."""
+    left_out: list[str] = field(default_factory=list)
+    """A note for every track that the container cannot carry, or not as it is."""
     notes: list[str] = field(default_factory=list)
-    """What is left out or changed, and why."""
+    """What else has changed, and why."""
+
+    def until(self, end_s: float) -> "Carried":
+        """With the chapters that begin before the film's end."""
+        return replace(self, chapters=[c for c in self.chapters if c["start"] * c["time_base"] < end_s])
 
 
-def check_deliverable(output: str, encoder: str, settings: MuxSettings) -> None:
-    """Refuse before any work what the container cannot carry: DubError `unsupported`.
+def delivered_as(video: Path, output: str, settings: MuxSettings) -> tuple[str, list[str]]:
+    """Where a film is delivered, and the notes why not where its row says.
 
-    `encoder`: what the segments are encoded with (`stages.media.encode.encoder_for`).
+    With `mux.container: auto` it is a .mkv of the same name, where that carries more of the source's tracks.
     """
-    suffix = Path(output).suffix.lower()
-    if suffix not in (".mp4", ".mov", ".mkv"):
-        raise DubError("unsupported", f"{output}: films are delivered as .mp4, .mov or .mkv")
-    if suffix == ".mov" and encoder == "ffv1":
-        raise DubError("unsupported", f"{output}: .mov cannot carry ffv1; deliver as .mp4 or .mkv")
-    codec = _ENCODED_AS.get(settings.audio_codec, settings.audio_codec)
-    if not _carries_audio(suffix, codec):
-        raise DubError("unsupported", f"{output}: {suffix} cannot carry {codec}; change mux.audio_codec or the output")
+    suffix = suffix_of(output)
+    if settings.container == "named" or suffix == ".mkv":
+        return output, []
+    lost = carry(video, suffix, settings).left_out
+    if not lost or len(carry(video, ".mkv", settings).left_out) >= len(lost):
+        return output, []
+    instead = f"{output[: -len(suffix)]}.mkv"
+    return instead, [f"delivered as {Path(instead).name}, because in {suffix}: {'; '.join(lost)}"]
 
 
 def carry(video: Path, suffix: str, settings: MuxSettings) -> Carried:
     """Go through every track of the source but the film's picture."""
     out = Carried()
+    covers: list[Track] = []  # Matroska's attachments come after everything that is copied
     with open_media(video, TRUSTED) as container:
         film = video_stream(container, video)
-        has_chapters = bool(container.chapters())
+        out.tags, out.chapters = dict(container.metadata), list(container.chapters())
+        out.picture_tags = tags_of(film)
         numbers: Counter[str] = Counter()
-        places = Counter({"audio": 1})
         for stream in container.streams:
-            if stream is film:
-                continue
-            kind, codec = stream.type, _codec(stream)
-            what = f"{kind} track {numbers[kind]} ({codec})"
-            letter = _LETTERS.get(kind, "d")
-            source, place = f"{letter}:{numbers[kind]}", f"{letter}:{places[kind]}"
+            kind = kind_of(stream)
+            name = f"{kind} track {numbers[kind]}"
             numbers[kind] += 1
-            if kind == "audio" and not settings.keep_original_audio:
+            if stream is film or (kind == "audio" and not settings.keep_original_audio) or is_chapters(stream):
                 continue
-            if kind == "data" and has_chapters:
-                continue  # MP4 shows its chapters as a data track besides; they are copied as chapters (media.md 7.3)
-            encoder = _encoder(kind, codec, suffix)
-            if encoder is None:
-                reason = f"{suffix} cannot carry it" if kind in _LETTERS else "not a picture, sound or text of the film"
-                out.notes.append(f"{what} left out: {reason}")
+            if kind == "data" and "timecode" in stream.metadata:
+                _keep_timecode(out, name, stream, suffix)
                 continue
-            if kind == "subtitle" and codec == "ass" and encoder != "copy":
-                out.notes.append(f"{what}: its styles are lost in {suffix}")
-            out.maps.append(source)
-            out.options[f"c:{place}"] = encoder
-            places[kind] += 1
-            language = iso639_2(getattr(stream, "language", None) or "und", suffix)
-            if language not in (None, "und"):
-                out.languages[place] = language
+            track = _track(kind, name, stream, suffix, out)
+            if track is not None and kind == "cover" and suffix in MATROSKA:
+                covers.append(_attached(track, container, stream))
+            elif track is not None:
+                out.tracks.append(track)
+    out.tracks += covers
     return out
 
 
-def missing_languages(path: Path, wanted: dict[str, str]) -> list[str]:
-    """A note for every track of a finished file that is without its language."""
-    notes = []
-    with open_media(path, TRUSTED) as container:
-        for place, language in wanted.items():
-            letter, number = place.split(":")
-            kind = next(kind for kind in _LETTERS if _LETTERS[kind] == letter)
-            track = [stream for stream in container.streams if stream.type == kind][int(number)]
-            if iso639_2(getattr(track, "language", None) or "und") != iso639_2(language):
-                notes.append(f"{kind} track {number} is without its language: {path.suffix} has none called {language}")
-    return notes
+def kind_of(stream: Stream) -> str:
+    """PyAV's type of a stream, and `cover` for a still picture that comes with the film."""
+    return "cover" if stream.disposition & Disposition.attached_pic else stream.type
+
+
+def is_chapters(stream: Stream) -> bool:
+    """MP4 shows its chapters as a data track besides; they are copied as chapters (media.md 7.3)."""
+    return stream.type == "data" and stream.discard == Discard.all
+
+
+def tags_of(stream: Stream) -> dict[str, str]:
+    """A stream's tags, without those that its writer makes or that were true of its old packets only."""
+    tags = dict(stream.metadata)
+    if "name" in tags:  # what FFmpeg writes a title as in MP4, and does not read as one
+        tags.setdefault("title", tags.pop("name"))
+    return {k: v for k, v in tags.items() if k.lower() not in _STALE and not k.startswith("_STATISTICS")}
+
+
+def codec_of(stream: Stream) -> str:
+    """FFmpeg's name of a codec; of an attachment its file's name."""
+    if stream.codec_context is not None:
+        return str(stream.codec_context.codec.canonical_name)
+    return getattr(stream, "name", None) or UNKNOWN
+
+
+def amount(stream: Stream, packet: Any) -> int:
+    """What a packet counts for: one, or its bytes where it is PCM, which every container parts as it likes."""
+    return int(packet.size) if codec_of(stream).startswith("pcm_") else 1
+
+
+def container_language(tag: str | None, suffix: str) -> str | None:
+    """The letters for a track's language; None where there are none, or it is not known."""
+    code = iso639_2(tag or "und", suffix)
+    return None if code == "und" else code
+
+
+def flag_names(flags: Disposition) -> list[str]:
+    """ffmpeg's words for dispositions."""
+    return [str(flag.name) for flag in Disposition if flag & flags]
+
+
+def _track(kind: str, name: str, stream: Stream, suffix: str, out: Carried) -> Track | None:
+    codec = codec_of(stream)
+    encoder = _encoder(kind, codec, suffix)
+    if encoder is None:
+        out.left_out.append(f"{name} ({codec}) left out: {_reason(kind, suffix)}")
+        return None
+    if kind == "subtitle" and codec == "ass" and encoder != "copy":
+        out.left_out.append(f"{name} (ass): its styles are lost in {suffix}")
+    own = getattr(stream, "language", None)
+    language = container_language(own, suffix)
+    if own and "-" in own and language is not None:
+        out.notes.append(f"{name}: its language {own!r} is stored as {language!r}")
+    # The dub is what a player plays; what else the source's tracks are, they stay.
+    flags = stream.disposition & ~Disposition.default if kind == "audio" else stream.disposition
+    return Track(kind, name, stream.index, encoder, tags_of(stream), language, flags)
 
 
 def _encoder(kind: str, codec: str, suffix: str) -> str | None:
     """What ffmpeg makes a track with: `copy` nearly always; None where the container has no room for it."""
-    if kind == "audio":
-        return "copy" if _carries_audio(suffix, codec) else None
     if kind == "subtitle":
-        return _subtitle_encoder(suffix, codec)
-    return "copy" if kind == "attachment" and suffix == ".mkv" else None
+        return subtitle_encoder(suffix, codec)
+    carried = {
+        "audio": carries_audio(suffix, codec),
+        "cover": carries_cover(suffix) and codec in _COVER_TYPES,
+        "attachment": suffix == ".mkv",
+        "data": carries_data(suffix, codec),
+    }
+    return "copy" if carried.get(kind, False) else None
 
 
-def _carries_audio(suffix: str, codec: str) -> bool:
-    if suffix == ".mkv":
-        return codec != _UNKNOWN
-    if suffix == ".mov":
-        return codec in _MOV_AUDIO or codec.startswith("pcm_")
-    return codec in _MP4_AUDIO
+def _reason(kind: str, suffix: str) -> str:
+    return "a film has one picture" if kind == "video" else f"{suffix} cannot carry it"
 
 
-def _subtitle_encoder(suffix: str, codec: str) -> str | None:
-    """`copy`, or the encoder of the container's own text format; None where there is no way."""
-    if suffix == ".mkv":
-        return "srt" if codec == "mov_text" else "copy" if codec in _MKV_SUBTITLES else None
-    return "copy" if codec == "mov_text" else "mov_text" if codec in _TEXT else None
+def _keep_timecode(out: Carried, name: str, stream: Stream, suffix: str) -> None:
+    """A timecode track is one number: the writer makes it anew from the picture's tag."""
+    timecode = out.picture_tags.setdefault("timecode", stream.metadata["timecode"])
+    if timecode != stream.metadata["timecode"]:
+        out.left_out.append(f"{name} (timecode {stream.metadata['timecode']}) left out: the picture has another")
+    elif suffix in MATROSKA:
+        out.notes.append(f"{name} (timecode {timecode}) is kept as a tag: {suffix} has no timecode tracks")
 
 
-def _codec(stream: Stream) -> str:
-    return stream.codec_context.codec.canonical_name if stream.codec_context else _UNKNOWN
+def _attached(track: Track, container: InputContainer, stream: Stream) -> Track:
+    """A cover as the attachment that Matroska keeps it as: its file, a name and a type."""
+    container.seek(0)
+    data = next((bytes(packet) for packet in _packets(container, stream)), b"")
+    kind = _COVER_TYPES[codec_of(stream)]
+    given = {key.lower(): value for key, value in track.tags.items()}
+    name = given.get("filename") or f"cover.{'jpg' if kind == 'jpeg' else kind}"
+    tags = {**track.tags, "filename": name, "mimetype": given.get("mimetype") or f"image/{kind}"}
+    return Track(track.kind, track.name, None, "copy", tags, None, Disposition.attached_pic, data)
+
+
+def _packets(container: InputContainer, stream: Stream) -> Iterator[Any]:
+    return (packet for packet in container.demux(stream) if packet.size)

@@ -65,6 +65,8 @@ def deliver(
     language: str | None = None,
     track: int = 0,
     trim: bool = False,
+    background: Path | None = None,
+    not_finite: bool = False,
     **settings: object,
 ) -> Made:
     """Cut a film into segments, mux them with a dub; a Sound becomes a WAV."""
@@ -72,9 +74,8 @@ def deliver(
         dub = audio(film.with_name("dub.wav"), dub)
     index, segments = cut(film, [end for end in ends if end < len(index_video(str(film)))], codec)
     out = film.parent / name
-    made = mux_film(
-        segments, Timeline.of(index), film, Dub(dub, track, language, trim), str(out), MuxSettings(**settings)
-    )
+    sound = Dub(dub, track, language, trim, not_finite=not_finite, background=background)
+    made = mux_film(segments, Timeline.of(index), film, sound, str(out), MuxSettings(**settings))
     return Made(out, made, film, segments)
 
 

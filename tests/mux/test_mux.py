@@ -10,9 +10,9 @@ import pytest
 from stages.errors import DubError
 from stages.media.index import index_video
 from stages.media.timeline import Timeline
+from stages.mux.containers import check_deliverable
 from stages.mux.mux import Dub, mux_film
 from stages.mux.settings import MuxSettings
-from stages.mux.tracks import check_deliverable
 from tests.clips import (
     STEP,
     Sound,
@@ -135,7 +135,7 @@ def failed(folder: Path, **how: object) -> str:
 
 def test_a_failed_delivery_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
-    assert failed(tmp_path, track=5) == "internal"
+    assert failed(tmp_path, track=5) == "no_audio"
     assert failed(tmp_path, timeout_s=0.001) == "timeout"
     (tmp_path / "list.dub").write_text("#EXTM3U\n#EXTINF:1,\na.mp4\n#EXT-X-ENDLIST\n")
     assert failed(tmp_path, dub=tmp_path / "list.dub") == "decode_error"
@@ -154,7 +154,7 @@ def test_what_a_container_cannot_carry_is_refused_before_any_work() -> None:
         ("a.mp4", "ffv1", "flac"),
         ("a.mkv", "ffv1", "flac"),
         ("a.MOV", "libx264", "alac"),
-        ("a.mp4", "x", "libopus"),
+        ("a.mp4", "libx265", "libopus"),
     ]
     for output, encoder, sound in good:
         check_deliverable(output, encoder, MuxSettings(audio_codec=sound))

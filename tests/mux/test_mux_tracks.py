@@ -112,7 +112,7 @@ def test_what_mp4_cannot_carry_is_named(tmp_path: Path) -> None:
     assert made.delivery.notes == [
         "audio track 1 (pcm_u8) left out: .mp4 cannot carry it",
         "subtitle track 0 (ass): its styles are lost in .mp4",
-        "attachment track 0 (unknown) left out: .mp4 cannot carry it",
+        "attachment track 0 (font.ttf) left out: .mp4 cannot carry it",
     ]
     with av.open(str(made.path)) as container:
         assert len(container.streams.audio) == 2
@@ -160,12 +160,40 @@ def test_languages_of_the_source_s_tracks_are_kept_or_named(tmp_path: Path) -> N
         assert [f"audio track {n + 1} is without" in made.notes for n in range(4)] == [n in lost for n in range(4)]
 
 
-def test_other_pictures_are_named(tmp_path: Path) -> None:
-    film, cover = clip(tmp_path / "a.mp4", steady(12)), tmp_path / "cover.png"
+def covered(folder: Path, suffix: str) -> Path:
+    """A film with a cover in front of its picture, where the container allows it."""
+    film, cover = clip(folder / "a.mp4", steady(12)), folder / "cover.png"
     numbered(1, (32, 32)).reformat(format="rgb24").save(str(cover))
+    out = folder / f"covered{suffix}"
+    if suffix == ".mkv":
+        more = ["-attach", cover, "-metadata:s:t", "mimetype=image/png", "-metadata:s:t", "filename=front.png"]
+        ffmpeg("-i", film, "-c", "copy", *more, out)
+    else:
+        ffmpeg("-i", cover, "-i", film, "-map", 0, "-map", 1, "-c", "copy", "-disposition:v:0", "attached_pic", out)
+    return out
+
+
+@pytest.mark.parametrize("source", [".mp4", ".mkv"])
+def test_a_cover_comes_along_as_the_container_keeps_covers(tmp_path: Path, source: str) -> None:
+    film = covered(tmp_path, source)
+    for name in ("o.mp4", "o.mkv"):
+        made = deliver(film, name=name)
+        with av.open(str(made.path)) as container:
+            picture, cover = container.streams.video
+            assert picture.codec_context.name == "h264"
+            assert cover.disposition & av.stream.Disposition.attached_pic
+            assert next(container.decode(cover)).width == 32
+            if name == "o.mkv":
+                assert cover.metadata["filename"] == ("front.png" if source == ".mkv" else "cover.png")
+        assert made.notes == ""
+    assert "cover track 0 (png) left out: .mov cannot carry it" in deliver(film, name="o.mov").notes
+
+
+def test_a_second_picture_is_named(tmp_path: Path) -> None:
+    one, other = clip(tmp_path / "a.mp4", steady(12)), clip(tmp_path / "b.mp4", steady(12))
     both = tmp_path / "both.mp4"
-    ffmpeg("-i", cover, "-i", film, "-map", 0, "-map", 1, "-c", "copy", "-disposition:v:0", "attached_pic", both)
-    assert "video track 0 (png) left out" in deliver(both).notes
+    ffmpeg("-i", one, "-i", other, "-map", 0, "-map", 1, "-c", "copy", both)
+    assert deliver(both).notes == "video track 1 (h264) left out: a film has one picture"
 
 
 def test_the_picture_s_language_stays(tmp_path: Path) -> None:
