@@ -21,6 +21,8 @@ from pipeline.plan import plan_films
 from pipeline.pools import NEEDS, Node, PreflightError, plan_pools
 from pipeline.progress import Progress
 from pipeline.report import RunReport
+from pipeline.report_files import page_of, stored_report
+from pipeline.report_html import exit_meaning
 from pipeline.rows import Row
 from pipeline.run import dub
 from pipeline.run import retry as run_again
@@ -135,6 +137,27 @@ def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = N
     frames, shards = sum(film.frames for film in good), sum(film.shards for film in good)
     _out.print(f"{len(good)} of {len(films)} films can be dubbed: {frames} frames in {shards} shards")
     raise typer.Exit(0 if len(good) == len(films) else 2)
+
+
+@app.command("report")
+def show_report(
+    work: Annotated[str, typer.Argument(help="Work folder of the run. Path or URL.")],
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Which run; the last one by default.")] = None,
+) -> None:
+    """Say again how a run ended, and where its page with pictures is.
+
+    Files that are missing beside report.json (report.html, report.parquet, shards.parquet) are made again.
+
+    Examples:
+
+        dubline report work
+
+        dubline report s3://bucket/work 20260314-220501-3f9a1c
+    """
+    try:
+        _print_report(stored_report(work, run_id))
+    except DubError as error:
+        _stop(error)
 
 
 @app.command()
@@ -273,7 +296,8 @@ def _print_report(report: RunReport) -> None:
         for note in film.notes:
             _out.print(f"{film.id}: {note}")
     good = len(report.all_films) - len(report.failed)
-    _out.print(f"{good} of {len(report.all_films)} films delivered in {report.wall_s:.1f} s; report: {report.url}")
+    _out.print(f"{good} of {len(report.all_films)} films delivered in {report.wall_s:.1f} s: {exit_meaning(report)[1]}")
+    _out.print(f"report: {page_of(report)}")
 
 
 def _stop(error: Exception) -> NoReturn:

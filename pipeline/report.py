@@ -4,19 +4,17 @@ The driver keeps one small record a film; shards go to a file as they come, so i
 """
 
 import json
+import math
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import IO, Any
 
 from pipeline.film import Film
 from pipeline.rows import Row
 from pipeline.steps.passthrough import gave_up
+from stages.errors import DubError
 
-_FACTS = (
-    *("frames", "painted", "shots", "shards", "cells", "bytes", "kept", "passed_through"),
-    *("sound", "loudness"),
-)
 DELIVERED = ("ok", "ok_passthrough", "no_face")
 """Codes of films that are at their output."""
 
@@ -33,7 +31,12 @@ class FilmReport:
     message: str = ""
     stage: str = ""
     frames: int = 0
+    length_s: float = 0.0
     painted: int = 0
+    painted_s: list[list[float]] = field(default_factory=list)
+    """[start, end] in seconds of the stretches in which a face is painted."""
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+    """At the strongest mouth openings: `time_s`, and the files `before` and `after`, relative to the work folder."""
     shots: int = 0
     shards: int = 0
     shards_made: int = 0
@@ -56,6 +59,24 @@ class FilmReport:
     notes: list[str] = field(default_factory=list)
     passed_through: list[dict[str, Any]] = field(default_factory=list)
     """Stretches that are not painted because their shards failed: start_s, end_s, code, message."""
+
+
+_OF_FILM_ROWS = (
+    "frames",
+    "length_s",
+    "painted",
+    "painted_s",
+    "pictures",
+    "shots",
+    "shards",
+    "cells",
+    "bytes",
+    "kept",
+    "passed_through",
+    "sound",
+    "loudness",
+)
+"""Facts of a film's row that are fields of its report under the same name."""
 
 
 class RunReport:
@@ -103,7 +124,7 @@ class RunReport:
             if film.code in ("", *DELIVERED):
                 film.code, film.message, film.stage = row.code, row.message, row.stage
         elif row.kind == "film":
-            for name in _FACTS:
+            for name in _OF_FILM_ROWS:
                 setattr(film, name, row.facts.get(name, getattr(film, name)))
             if row.code and not film.code:
                 film.code = row.code
@@ -115,7 +136,7 @@ class RunReport:
                 return  # told when it was made, earlier in this run
             self.shards_done += 1
             film.shards_made += row.code == "ok" and not row.facts.get("kept", False)
-            self._shards.write(json.dumps(_shard(row)) + "\n")
+            self._shards.write(json.dumps(_finite(_shard(row)), allow_nan=False) + "\n")
 
     def unfinished(self) -> list[str]:
         """Ids of films that neither came out nor failed."""
@@ -142,22 +163,68 @@ class RunReport:
         bad = {"any": failed > 0 or gave_up, "all": failed == len(self.all_films), "never": False}[fail_on]
         return 2 if bad else 0
 
+    def shards(self) -> Iterator[dict[str, Any]]:
+        """The records of the shards, as they came; those that gave up for good last."""
+        self._shards.seek(0)
+        for line in self._shards:
+            yield json.loads(line)
+        self._shards.seek(0, 2)
+        for row in (row for film in self._gave_up.values() for row in film.values()):
+            yield _finite(_shard(row))
+
     def write(self, file: IO[str]) -> None:
-        """The whole report as JSON; shards are copied line by line."""
+        """The whole report as JSON: one line a shard, so that `read` and others need not hold them all."""
         head = {
             "run": self.run,
             "wall_s": round(self.wall_s, 3),
             "settings": self.settings,
             "films": [asdict(film) for film in self.all_films],
         }
-        file.write(json.dumps(head, indent=1)[:-2] + ',\n "shards": [')
-        for row in (row for film in self._gave_up.values() for row in film.values()):
-            self._shards.write(json.dumps(_shard(row)) + "\n")
-        self._shards.seek(0)
-        for number, line in enumerate(self._shards):
-            file.write(("," if number else "") + "\n  " + line.rstrip("\n"))
+        file.write(json.dumps(_finite(head), indent=1, allow_nan=False)[:-2] + f",\n{_SHARDS}")
+        for number, shard in enumerate(self.shards()):
+            file.write(("," if number else "") + "\n  " + json.dumps(shard))
         file.write("\n ]\n}\n")
-        self._shards.seek(0, 2)
+
+    @classmethod
+    def read(cls, lines: Iterable[str], name: str) -> "RunReport":
+        """The report that `write` wrote. `name` is for messages. Raises DubError `decode_error`."""
+        lines, head = iter(lines), []
+        for line in lines:
+            if line.rstrip() == _SHARDS:
+                break
+            head.append(line)
+        known = {field.name for field in fields(FilmReport)}
+        try:
+            told = json.loads("".join(head).rstrip().removesuffix(",") + "}")
+            report = cls(told["run"], told["settings"])
+            report.wall_s = told["wall_s"]
+            for columns in told["films"]:
+                film = FilmReport(**{key: value for key, value in columns.items() if key in known})
+                if film.line:
+                    report.bad_rows.append(film)
+                else:
+                    report.films[film.id] = film
+            for line in lines:
+                if line.rstrip() == " ]":
+                    break
+                report._shards.write(json.dumps(json.loads(line.rstrip().removesuffix(","))) + "\n")
+                report.shards_done += 1
+        except (ValueError, KeyError, TypeError) as error:
+            raise DubError("decode_error", f"{name}: is not the report of a run, or damaged: {error}") from error
+        return report
+
+
+_SHARDS = ' "shards": ['
+"""The line of report.json after which every line is a shard."""
+
+
+def _finite(value: Any) -> Any:
+    """Plain data with None for what JSON has no number for: the loudness of silence is minus infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _shard(row: Row) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pipeline.ledger import WorkFolder
 from pipeline.manifest import Manifest, ManifestError, read_manifest
 from pipeline.pools import plan_pools
 from pipeline.report import RunReport
+from pipeline.report_files import publish_report
 from pipeline.rows import Row
 from pipeline.runs import find_run, write_run
 from stages.crops.landmarks.settings import build as build_landmarker
@@ -107,11 +108,9 @@ def _run(
             _passes(jobs, Breaker(config.run.breaker_last, config.run.breaker_share), execute, report, on_row)
         finally:  # an interrupted run has a report too
             report.wall_s = time.monotonic() - began
-            report.url = folder.run(run, "report.json")
-            with storage.publishing(report.url, ".json") as path, path.open("w") as file:
-                report.write(file)
             codes = {film.id: film.code for film in report.films.values()}
             write_run(folder, run, read.films, config, codes)
+            publish_report(report, work)
         for sweep in range(_PASSES):
             storage.remove_folder(folder.tried(f"{run}-{sweep}"))
     return report

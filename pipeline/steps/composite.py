@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from pipeline.job import Job
 from pipeline.ledger import read_json, write_json
@@ -33,7 +34,7 @@ class PaintSegment(Step):
             marker = self._make(row, job)
         yield replace(row.with_facts(frames=marker["frames"]), payload=b"", ready=self.landed(job), code="ok")
 
-    def _make(self, row: Row, job: Job) -> dict[str, int]:
+    def _make(self, row: Row, job: Job) -> dict[str, Any]:
         if row.facts["painted"] and not row.payload:
             # Crops saw a marker that is gone by now: the key promises a painted segment, so none is made without one.
             raise DubError("internal", f"{row.film}: the work folder was cleaned during the run; run it again")
@@ -45,5 +46,7 @@ class PaintSegment(Step):
         with storage.publishing(self.work.segment(job.video_key, key), ".mp4") as partial:
             made = self.stage(video, self.timeline(job), row.start, row.end, patches, partial, job.film.suffix)
         marker = {"frames": made.frames, "painted": made.painted, "start": row.start, "end": row.end}
+        if patches is not None:
+            marker["openings"] = row.facts.get("openings", [])
         write_json(self.work.marker(job.video_key, key), marker)
         return marker

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+from pipeline import pictures
 from pipeline.config import Config
 from pipeline.job import Job
 from pipeline.rows import Row
 from pipeline.steps.base import Step
 from stages.crops.types import FaceStack
-from stages.lips.lips import build_generator, redraw
+from stages.lips.lips import build_generator, crop_landmarks, redraw
+from stages.lips.opening import openings, strongest
 from stages.lips.types import Generator
 from stages.media import storage
 from stages.speech.mel import MelWindows
@@ -36,5 +39,9 @@ class DrawLips(Step):
         windows = MelWindows(samples, self.config.speech.mel_padding)
         times = self.timeline(job).times[stack.frames]
         patches = redraw(generator, stack, windows.at(times + generator.speech_shift_s))
+        scores = openings(stack.pixels, patches.pixels, crop_landmarks(stack))
+        # Counted from the shard's beginning: another film may have the same shard at another place.
+        found = strongest(stack.frames - row.start, scores, pictures.MOMENTS, pictures.APART)
+        facts: dict[str, Any] = {"openings": found}
         notes = list(getattr(generator, "notes", []))
-        yield replace(row, payload=patches.to_bytes()).with_facts(**({"notes": notes} if notes else {}))
+        yield replace(row, payload=patches.to_bytes()).with_facts(**facts, **({"notes": notes} if notes else {}))

@@ -1,18 +1,22 @@
 """A film whose segments are all there -> the film."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pipeline.job import Job
 from pipeline.ledger import read_json, write_json
+from pipeline.pictures import choose, cut, painted_ranges
 from pipeline.quarantine import release
 from pipeline.roots import Roots
 from pipeline.rows import Row
 from pipeline.steps.base import Step
+from stages.arrays import F64
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.encode import check_encodable
+from stages.media.index import VideoIndex
 from stages.mux.mux import Dub, mux_film
 
 _PASSED = ("segment", "start", "end", "code", "message")
@@ -51,7 +55,13 @@ class MuxFilm(Step):
             damaged=bool(heard.get("damaged")),
             not_finite=bool(heard.get("replaced")),
         )
-        made = mux_film(segments, self.timeline(job), storage.localize(job.video), dub, film.output, self.config.mux)
+        timeline, video = self.timeline(job), storage.localize(job.video)
+        pictures: list[dict[str, Any]] = []
+
+        def look(finished: Path, grid: VideoIndex) -> None:
+            pictures.extend(self._pictures(job, plan, passed, video, finished, grid))
+
+        made = mux_film(segments, timeline, video, dub, film.output, self.config.mux, look=look)
         code = "ok" if plan["painted"] else "no_face"
         done = {
             "code": "ok_passthrough" if passed else code,
@@ -66,6 +76,8 @@ class MuxFilm(Step):
             "shots": plan["shots"],
             "shards": len(plan["shards"]),
             "passed_through": self._ranges(job, list(passed.values())),
+            **self._painted(job, passed.values()),
+            "pictures": pictures,
         }
         write_json(self.work.done(job.film_key, film.output), done)
         release(self.work, job, but=passed)
@@ -85,8 +97,8 @@ class MuxFilm(Step):
 
     def _ranges(self, job: Job, passed: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The stretches of the film that are not painted because their shards failed."""
-        timeline = self.timeline(job)
-        times = [*timeline.times.tolist(), float(timeline.end_pts * timeline.time_base) - timeline.zero_s]
+        starts, end_s = self._clock(job)
+        times = [*starts.tolist(), end_s]
         return [
             {
                 "start_s": round(times[marker["start"]], 3),
@@ -96,3 +108,40 @@ class MuxFilm(Step):
             }
             for marker in sorted(passed, key=lambda marker: marker["start"])
         ]
+
+    def _clock(self, job: Job) -> tuple[F64, float]:
+        """When each frame comes, and when the last one goes, in seconds as a player counts them."""
+        timeline = self.timeline(job)
+        begins_s = float(timeline.times[0]) if timeline.excerpt else 0.0
+        end_s = float(timeline.end_pts * timeline.time_base) - timeline.zero_s
+        return timeline.times - begins_s, end_s - begins_s
+
+    def _painted(self, job: Job, passed: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """The film's length, and the stretches of it in which a face is painted."""
+        times, end_s = self._clock(job)
+        painted = self.cast(job).painted
+        for marker in passed:
+            painted[marker["start"] : marker["end"]] = False
+        return {"length_s": round(end_s, 3), "painted_s": painted_ranges(painted, times, end_s)}
+
+    def _pictures(
+        self, job: Job, plan: dict[str, Any], passed: Container[str], video: Path, finished: Path, made: VideoIndex
+    ) -> Iterator[dict[str, Any]]:
+        """Cut the film's pictures into the work folder. `finished` has the frames of the output's grid."""
+        times, media = self._clock(job)[0], self.config.media
+        openings = []
+        for shard in plan["shards"]:
+            if shard["painted"] and shard["key"] not in passed:
+                marker = read_json(self.work.marker(job.video_key, shard["key"])) or {}
+                openings += [(shard["start"] + offset, score) for offset, score in marker.get("openings", [])]
+        frames = choose(openings, times)
+        boxes = self.cast(job).boxes[frames]
+        shown = self.timeline(job).source[frames].tolist()
+        befores, afters = cut(video, self.index(job), shown, boxes, media), cut(finished, made, frames, boxes, media)
+        for frame, *pair in zip(frames, befores, afters, strict=True):
+            moment: dict[str, Any] = {"time_s": round(float(times[frame]), 3)}
+            for when, jpeg in zip(("before", "after"), pair, strict=True):
+                name = f"picture-{frame:08d}-{when}.jpg"
+                storage.write_bytes(self.work.film(job.film_key, name), jpeg)
+                moment[when] = f"films/{job.film_key}/{name}"
+            yield moment

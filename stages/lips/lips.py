@@ -56,7 +56,11 @@ def generator_key(name: str, settings: LipsSettings, weights: Weights) -> str:
 
 def redraw(generator: Generator, crops: FaceStack, speech: F32) -> FaceStack:
     """The same stack with new pixels. `speech`: float32 [m, 80, 16], one window per item."""
-    low = crops.boxes[:, None, :2].astype(np.float32)
-    size = (crops.boxes[:, 2:] - crops.boxes[:, :2])[:, None].astype(np.float32)
-    landmarks = (crops.landmarks - low) * (np.float32(generator.crop_px) / size)
-    return replace(crops, pixels=generator.generate(crops.pixels, speech, landmarks))
+    return replace(crops, pixels=generator.generate(crops.pixels, speech, crop_landmarks(crops)))
+
+
+def crop_landmarks(stack: FaceStack) -> F32:
+    """float32 [m, 68, 2] px of the crops."""
+    low = stack.boxes[:, None, :2].astype(np.float32)
+    size = (stack.boxes[:, 2:] - stack.boxes[:, :2])[:, None].astype(np.float32)
+    return (stack.landmarks - low) * (np.float32(stack.pixels.shape[1]) / size)

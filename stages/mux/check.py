@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from stages.errors import DubError
-from stages.media.index import index_video
+from stages.media.index import VideoIndex
 from stages.media.language import iso639_2
 from stages.media.open import open_media
 from stages.media.timeline import Timeline
@@ -30,13 +30,12 @@ _COMES_ALONG: Final = Disposition.captions | Disposition.descriptions
 """MP4 has one word for captions and the hearing impaired, and one for descriptions and the visually impaired."""
 
 
-def check_pictures(path: Path, timeline: Timeline, suffix: str) -> list[str]:
+def check_pictures(made: VideoIndex, timeline: Timeline, suffix: str) -> list[str]:
     """Compare every pts of the finished file, and its end, with the timeline's. Raises DubError `internal`."""
-    made = index_video(str(path), TRUSTED)
     if len(made) != len(timeline):
         raise DubError("internal", f"the finished film has {len(made)} frames, the timeline {len(timeline)}")
     if made.picture.rotation != timeline.picture.rotation:
-        raise DubError("internal", f"{path.suffix} does not keep that the film is turned; deliver it as .mp4")
+        raise DubError("internal", f"{suffix} does not keep that the film is turned; deliver it as .mp4")
     error_s = max(
         abs(int(p) * made.time_base - int(q) * timeline.time_base) for p, q in zip(made.pts, timeline.pts, strict=True)
     )

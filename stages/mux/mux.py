@@ -1,6 +1,6 @@
 """Joined picture + dub + the source's other tracks -> the film, checked, published whole or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import ffmpeg
 from av.stream import Disposition
 
 from stages.media import storage
+from stages.media.index import VideoIndex, index_video
 from stages.media.open import PROTOCOLS, open_media, video_stream
 from stages.media.timeline import Timeline
 from stages.mux.check import check_copy, check_pictures, check_tracks
@@ -52,11 +53,13 @@ def mux_film(
     output: str,
     settings: MuxSettings,
     smart: Smart | None = None,
+    look: Callable[[Path, VideoIndex], None] | None = None,
 ) -> Delivery:
     """Join the pieces, bring in the dub and the source's other tracks, check the result, publish it at `output`.
 
-    `smart`: where pieces are copied. Raises DubError: `unsupported` when the container cannot carry it, `timeout`,
-    `internal` when ffmpeg fails or the result is not exactly the film.
+    `smart`: where pieces are copied. `look` is shown the finished film, a local file with its grid, before it is
+    published. Raises DubError: `unsupported` when the container cannot carry it, `timeout`, `internal` when ffmpeg
+    fails or the result is not exactly the film.
     """
     suffix = suffix_of(output)
     clock = Clock(timeline.zero_s, float(timeline.end_pts * timeline.time_base), timeline.excerpt)
@@ -76,12 +79,15 @@ def mux_film(
             command = _command(picture, video, timeline, sound, planned, carried, partial, settings, scratch)
             said = run(command, settings.timeout_s, "writing the film")
             picture.unlink()
-            notes += check_pictures(partial, timeline, suffix)
+            finished = index_video(str(partial), TRUSTED)
+            notes += check_pictures(finished, timeline, suffix)
             notes += check_tracks(partial, planned, carried)
             if sound.copied:
                 cut = dub.trim or _ends_early(timeline)
                 check_copy(partial, clock.zero_s + sound.first_s, None if cut else sound.packets.count)
             heard = sound.heard(partial, said)
+            if look is not None:
+                look(partial, finished)
             size = partial.stat().st_size
     return Delivery(size, [*notes, *heard.notes], copied, sound.way.told, heard.facts)
 

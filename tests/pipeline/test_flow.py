@@ -283,7 +283,7 @@ def test_an_error_of_the_mux_is_the_film_s_and_no_shard_s(tmp_path: Path, monkey
     film(tmp_path / "a.mp4", frames=10)
     speech(tmp_path / "dub.wav", 0.4)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise DubError("timeout", "too slow")
 
     monkeypatch.setattr("pipeline.steps.mux.mux_film", fail)

@@ -220,7 +220,7 @@ def test_a_run_that_was_killed_before_its_films_shipped_tries_the_shard_again(
 ) -> None:
     broken["lips", 10] = RuntimeError("bad luck")
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
