@@ -15,9 +15,10 @@ from rich.text import Text
 from pipeline.config import Config, RunSettings, load_config
 from pipeline.demo import make_demo
 from pipeline.doctor import checks, usable_cores
+from pipeline.estimate import disks, readable_size, total
 from pipeline.manifest import ManifestError
 from pipeline.overrides import ConfigError
-from pipeline.plan import plan_films
+from pipeline.plan import PlannedFilm, plan_films
 from pipeline.pools import NEEDS, Node, PreflightError, plan_pools
 from pipeline.progress import Progress
 from pipeline.report import RunReport
@@ -117,16 +118,19 @@ def retry(
 
 
 @app.command()
-def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = None) -> None:
-    """Say what a run would do: frames, cells, shards, problems. Looks at headers and first frames, writes nothing.
+def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = None, work: Work = "work") -> None:
+    """Say what a run would do: frames, cells, shards, problems, and the room it would take.
+
+    Looks at headers and first frames, writes nothing. Sizes are estimates, for a work folder without anything of these
+    films in it; where they do not fit, there is a warning.
 
     Example:
 
-        dubline plan night.jsonl --config configs/wav2lip.yaml
+        dubline plan night.jsonl --config configs/wav2lip.yaml --work /data/work
     """
     settings = _config(config, overrides)
     try:
-        films = list(plan_films(manifest, settings))
+        films = list(plan_films(manifest, settings, work))
     except ManifestError as error:
         _stop(error)
     table = Table("film", "frames", "length", "picture", "cells", "shards", "problem")
@@ -136,6 +140,7 @@ def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = N
     good = [film for film in films if not film.problem]
     frames, shards = sum(film.frames for film in good), sum(film.shards for film in good)
     _out.print(f"{len(good)} of {len(films)} films can be dubbed: {frames} frames in {shards} shards")
+    _print_room(good, work)
     raise typer.Exit(0 if len(good) == len(films) else 2)
 
 
@@ -242,6 +247,22 @@ def verify_weights(
             wrong = True
             _out.print(f"MISS {name}: {error}")
     raise typer.Exit(1 if wrong else 0)
+
+
+def _print_room(films: list[PlannedFilm], work: str) -> None:
+    room = total(film.room for film in films)
+    size = readable_size
+    _out.print(
+        f"work folder: about {size(room.work)} (segments {size(room.segments)}, speech {size(room.speech)}, "
+        f"faces and the like {size(room.faces)}); outputs: about {size(room.output)}"
+    )
+    _out.print(
+        f"scratch on a node: up to about {size(room.joining + room.copies)} (joining films {size(room.joining)}, "
+        f"copies of remote files {size(room.copies)})"
+    )
+    for disk in disks(room, work, [(film.output, film.room.output) for film in films]):
+        what = f"{', '.join(disk.holds)} need about {size(disk.needed)}, {size(disk.free)} are free ({disk.folder})"
+        _out.print(f"{'fits' if disk.fits else 'WARNING: does not fit'}: {what}")
 
 
 def _config(path: Path | None, overrides: list[str] | None) -> Config:

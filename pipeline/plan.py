@@ -2,11 +2,12 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.estimate import Room, film_room, picture_bytes
 from pipeline.film import Film
 from pipeline.length import lay_timeline
 from pipeline.manifest import read_manifest
@@ -38,6 +39,9 @@ class PlannedFilm:
     cells: int = 0
     shards: int = 0
     problem: str = ""
+    output: str = ""
+    room: Room = field(default_factory=Room)
+    """What it takes, estimated."""
 
     def columns(self) -> tuple[str, ...]:
         """For a table."""
@@ -52,21 +56,21 @@ class PlannedFilm:
         )
 
 
-def plan_films(manifest: str, config: Config) -> Iterator[PlannedFilm]:
+def plan_films(manifest: str, config: Config, work: str) -> Iterator[PlannedFilm]:
     """Every row of a manifest in its turn. Raises ManifestError when it cannot be read."""
     read = read_manifest(manifest, config.run.roots)
     for problem in read.problems:
         yield PlannedFilm(problem.id or f"line {problem.line}", problem=f"bad_row: {problem}")
     for film in read.films:
         try:
-            yield _planned(film, config)
+            yield _planned(film, config, work)
         except DubError as error:
             yield PlannedFilm(film.id, problem=f"{error.code}: {error}")
         except MemoryError:
             yield PlannedFilm(film.id, problem=f"oom: not enough memory here to look at {film.video}")
 
 
-def _planned(film: Film, config: Config) -> PlannedFilm:
+def _planned(film: Film, config: Config, work: str) -> PlannedFilm:
     dub_s = _dub_s(film, config)
     read_spans(film)
     with tempfile.TemporaryDirectory(prefix="dubline-plan-") as scratch:
@@ -77,6 +81,7 @@ def _planned(film: Film, config: Config) -> PlannedFilm:
             write_still(source, video, config.media.still_rate, config.media.limits)
         index = index_video(str(video), config.media.limits)
         check_supported(source, index, first_frame(video, index, config.media))
+        source_bytes = picture_bytes(video, index)
     picture = index.picture
     check_encodable(source, picture, config.encode, film.suffix)
     check_deliverable(film.output, encoder_for(picture.codec, config.encode, film.suffix), config.mux)
@@ -92,6 +97,8 @@ def _planned(film: Film, config: Config) -> PlannedFilm:
         picture=f"{picture.width}x{picture.height} {picture.codec} {picture.pix_fmt}",
         cells=0 if film.box is not None else len(film_cells(timeline, config)),
         shards=len(shards),
+        output=film.output,
+        room=film_room(film, timeline, source_bytes, config, work),
     )
 
 

@@ -14,6 +14,7 @@ from typing import IO, Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from pipeline.config import Config
+from pipeline.estimate import readable_size
 from pipeline.report import DELIVERED, FilmReport, RunReport
 from stages.media import storage
 
@@ -152,15 +153,6 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
 
 
-def _size(count: float) -> str:
-    """Bytes as a person reads them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def _value(value: Any) -> str:
     """A fact of unknown kind."""
     if isinstance(value, float):
@@ -179,5 +171,5 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clock": _clock, "size": _size, "value": _value}
+    environment.filters |= {"clock": _clock, "size": readable_size, "value": _value}
     return environment.get_template("report.html.jinja")

@@ -278,10 +278,14 @@ def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None
                 fs.get_file(remote, str(partial))
                 if identity(url) != known:
                     raise DubError("decode_error", f"{url}: changed while it was read; run again")
-            limit = cache_bytes if cache_bytes is not None else int(float(os.environ.get(_CACHE_GB, "100")) * 1e9)
-            _make_room(folder, limit)
+            _make_room(folder, cache_bytes if cache_bytes is not None else cache_limit())
         os.utime(target)  # in use: the last to go
     return target
+
+
+def cache_limit() -> int:
+    """Bytes that the node-local copies may take: $DUBLINE_CACHE_GB, 100 GB by default."""
+    return int(float(os.environ.get(_CACHE_GB, "100")) * 1e9)
 
 
 def _own_cache() -> Path:

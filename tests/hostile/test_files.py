@@ -126,7 +126,7 @@ def test_what_is_no_file_is_never_read(folder: Path, monkeypatch: pytest.MonkeyP
     assert found.pop("process") in ("decode_error", "not_found")  # a file of no size, whatever it gives
     assert found.pop("memory") in ("decode_error", "not_found")
     assert set(found.values()) == {"not_found"}, found
-    planned = {one.id: one.problem for one in plan_films(str(folder / "m.jsonl"), CONFIG)}
+    planned = {one.id: one.problem for one in plan_films(str(folder / "m.jsonl"), CONFIG, str(folder / "work"))}
     assert all(problem for id, problem in planned.items() if id != "good")
 
 
