@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.film import Film
 from pipeline.job import Job
+from stages.arrays import F32
 from stages.cast.plan import Shard
 from stages.cast.types import Cast
 from stages.composite.composite import STAGE_VERSION as COMPOSITE_VERSION
@@ -125,7 +126,7 @@ class ShardKeys:
 
     def unpainted(self, shard: Shard) -> str:
         """The key of the shard's frames as the source has them."""
-        return digest(*self._place(shard), self._plain)
+        return digest(*self._place(shard, np.ones(0, np.float32)), self._plain)
 
     def of(self, shard: Shard) -> str:
         """The key of one shard."""
@@ -140,17 +141,14 @@ class ShardKeys:
         seen = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
         frames = np.flatnonzero(self._cast.painted[shard.start : shard.end]) + shard.start
         heard = self._windows.heard_digest(self._timeline.times[frames] + self._shift_s)
-        return digest(*self._place(shard), self._painted, seen, heard)
+        weight = self._cast.weight[shard.start : shard.end]
+        return digest(*self._place(shard, weight), self._painted, seen, heard)
 
-    def _place(self, shard: Shard) -> list[str | int]:
-        """Which frames of which film."""
-        return [self._video, shard.start, shard.end, *self._laid(shard)]
-
-    def _laid(self, shard: Shard) -> list[str]:
-        """What tells a shard from the source's own frames, all painted in full; nothing where there is nothing."""
-        own = slice(shard.start, shard.end)
-        weight = self._cast.weight[own] if shard.painted else np.ones(0, np.float32)
+    def _place(self, shard: Shard, weight: F32) -> list[str | int]:
+        """Which frames of which film, and what tells them from the source's own, all painted in full."""
+        place: list[str | int] = [self._video, shard.start, shard.end]
         if self._timeline.unchanged(shard.start, shard.end) and (weight == 1).all():
-            return []
+            return place
+        own = slice(shard.start, shard.end)
         parts = (self._timeline.source[own], self._timeline.pts[own], weight)
-        return [hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()]
+        return [*place, hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()]

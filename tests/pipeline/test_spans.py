@@ -239,3 +239,10 @@ def test_without_spans_everything_is_painted_in_full() -> None:
 
 def test_a_span_shorter_than_two_fades_still_reaches_its_full_weight() -> None:
     assert opacity(np.array([1.0, 1.05, 1.1, 1.15, 1.2]), [(1.0, 1.2)], 0.2) == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_a_shard_that_a_span_just_leaves_out_is_shared_with_the_film_without_paint(folder: Path) -> None:
+    """What nobody paints is encoded once, whatever the spans of the films that hold it."""
+    assert dubbed(folder, "early.mp4", spans=[[0.0, 0.3]]).code == "ok"
+    late = dubbed(folder, "late.mp4", spans=[[1.7, 2.0]])
+    assert (late.code, late.shards, late.shards_made) == ("ok", 4, 1)
