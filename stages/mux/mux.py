@@ -158,7 +158,11 @@ def _command(
         else:  # ffmpeg takes the name of the file that it attaches
             options[f"metadata:s:{place}"] = f"filename={track.tags['filename']}"
     if _ends_early(timeline):
-        options["t"] = f"{float(timeline.end_pts * timeline.time_base):.6f}"  # the other tracks end with the picture
+        end_s = float(timeline.end_pts * timeline.time_base)
+        options["t"] = f"{end_s:.6f}"  # the other tracks end with the picture,
+        for place, track in enumerate(planned):
+            if track.kind == "subtitle":  # and so does a line that began before
+                options[f"bsf:{place}"] = f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{end_s:.6f}/TB-PTS)"
     if sound.way.encoder in {"aac", "libopus"}:
         options["b:a:0"] = f"{settings.audio_bitrate_kbps}k"
     if target.suffix in {".mp4", ".mov"}:

@@ -70,7 +70,8 @@ def test_a_shorter_dub_keeps_the_picture_s_length(tmp_path: Path) -> None:
 def test_trimmed_to_a_shorter_dub_everything_ends_with_it(tmp_path: Path, suffix: str) -> None:
     """Picture, the source's own sound, its subtitles and its chapters."""
     clip(tmp_path / "b.mkv", [k * 40 for k in range(75)], time_base=Fraction(1, 1000), sounds=[Sound(3.0)])
-    lines = [f"{n + 1}\n00:00:0{n},500 --> 00:00:0{n},800\nline {n}\n" for n in range(3)]
+    at = [("00,200", "00,500"), ("00,900", "02,700"), ("02,800", "02,900")]
+    lines = [f"{n + 1}\n00:00:{start} --> 00:00:{end}\nline {n}\n" for n, (start, end) in enumerate(at)]
     (tmp_path / "s.srt").write_text("\n".join(lines))
     chapters = "".join(f"[CHAPTER]\nTIMEBASE=1/10\nSTART={n}0\nEND={n + 1}0\ntitle={n}\n" for n in range(3))
     (tmp_path / "c.txt").write_text(f";FFMETADATA1\n{chapters}")
@@ -88,6 +89,10 @@ def test_trimmed_to_a_shorter_dub_everything_ends_with_it(tmp_path: Path, suffix
                 packets = [p for p in container.demux(stream) if p.pts is not None and p.size]
                 assert packets, stream.type
                 assert max(p.pts * p.time_base for p in packets) < 1.21 + 0.001
+                if stream.type == "subtitle":
+                    shown = [p for p in packets if len(bytes(p)) > 2]  # MP4 tells by an empty one that a line is gone
+                    ends = [float((p.pts + p.duration) * p.time_base) for p in shown]
+                    assert ends == pytest.approx([0.5, 1.21], abs=0.002)
                 container.seek(0)
         assert [entry["end"] * entry["time_base"] <= 1.211 for entry in container.chapters()] == [True, True]
         assert container.duration <= 1.21e6 + 64e3, "the dub is AAC of 16 kHz: it ends with a frame of 64 ms"
@@ -304,3 +309,20 @@ def test_a_dub_that_starts_late_is_heard_and_seen_late(tmp_path: Path) -> None:
     assert abs(at[0] / rate + lag_s(other, one, rate)) < 0.002
     changed = [np.abs(p[0].astype(int) - q[0]).sum() for p, q in zip(decoded(out), decoded(plain), strict=True)]
     assert max(changed) < 500, "the mouths are those of the same sound behind half a second of silence"
+
+
+def test_samples_that_are_no_numbers_are_silent_and_counted(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=10)
+    samples = np.sin(np.arange(6400) / 20).astype(np.float32) / 3
+    samples[1000:1010], samples[2000] = np.nan, np.inf
+    with av.open(str(tmp_path / "dub.wav"), "w") as out:
+        stream = out.add_stream("pcm_f32le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+        frame.rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+        out.mux([*stream.encode(frame), *stream.encode(None)])
+    row: dict[str, object] = {"id": "a", "video": "a.mp4", "audio": "dub.wav", "output": "out.mp4", "box": BOX}
+    report = run([row], tmp_path)
+    assert report.films["a"].code == "ok", report.films["a"].message
+    assert "11 samples of the dub were no numbers" in report.films["a"].notes
+    sound, _, _ = heard(tmp_path / "out.mp4")
+    assert np.isfinite(sound).all()
