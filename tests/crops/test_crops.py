@@ -1,7 +1,9 @@
 """Crops and landmarks of the chosen face: the official crop, and the same for any shard, cache and stride."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -25,7 +27,7 @@ from stages.media import storage
 from stages.media.index import VideoIndex, index_video
 from stages.media.planes import planes
 from stages.media.settings import MediaSettings
-from stages.media.timeline import Timeline
+from stages.media.timeline import Timeline, fit
 from tests.clips import clip, noise, steady, uneven
 
 SIZE = (160, 120)
@@ -344,3 +346,26 @@ def test_a_payload_comes_back_as_it_was(bench: Bench) -> None:
     stack = bench.run(0, 12, "payload").stack
     assert stack is not None
     assert_equal(FaceStack.from_bytes(stack.to_bytes()), stack)
+
+
+@pytest.mark.parametrize("longer", ["freeze", "pingpong"])
+def test_frames_that_are_shown_again_are_cut_out_as_they_were(bench: Bench, tmp_path: Path, longer: str) -> None:
+    """Crops and landmarks of any shard of a longer film are those of the source's own frames, located once."""
+    line = fit(bench.index, Fraction(bench.index.duration_s) * 5 / 2, "keep", longer, 10_000)  # type: ignore[arg-type]
+    cast = bench.cast.at(line.source, np.linspace(0.5, 1, len(line)).astype(np.float32))
+    source = bench.run(cache=f"of the source, {longer}", smooth_s=0.1, stride=3)
+    own = source.stack
+    assert own is not None
+    place_of = {int(frame): item for item, frame in enumerate(own.frames)}
+    settings = CropsSettings(landmarks=LandmarksSettings(provider="fan", smooth_s=0.1, stride=3))
+    stage = Crops(settings, MediaSettings(), BlobFinder(), PX)
+    cache, located = LandmarkCache(str(tmp_path), "key"), 0
+    for start, end in itertools.pairwise([0, COUNT - 7, COUNT + 1, COUNT + 40, len(line)]):
+        cut = stage(bench.film, line, cast, start, end, cache)
+        located += cut.located
+        assert cut.stack is not None
+        items = [place_of[int(line.source[frame])] for frame in cut.stack.frames]
+        assert np.array_equal(cut.stack.pixels, own.pixels[items])
+        assert np.array_equal(cut.stack.landmarks, own.landmarks[items])
+        assert np.array_equal(cut.stack.weight, cast.weight[cut.stack.frames])
+    assert located == source.located
