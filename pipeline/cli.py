@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.choice import parse_range
 from pipeline.config import Config, RunSettings, load_config
 from pipeline.demo import make_demo
 from pipeline.doctor import checks, usable_cores
@@ -67,6 +68,13 @@ def run(
     fail_on: Annotated[
         Literal["any", "all", "never"] | None, typer.Option(help="Which failed films make the exit status 2.")
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Dub only the film with this id. May be repeated.", metavar="ID")
+    ] = None,
+    excerpt: Annotated[
+        str | None,
+        typer.Option("--range", help="Dub only these seconds, into a file next to the output.", metavar="10:00-10:05"),
+    ] = None,
 ) -> None:
     """Dub every film of a manifest.
 
@@ -78,11 +86,17 @@ def run(
         dubline run night.jsonl --config configs/wav2lip.yaml --work work
 
         dubline run night.csv --set encode.preset=veryfast --set composite.blend=feather --executor inline
+
+        dubline run night.jsonl --only lecture-07-de --range 10:00-10:05
     """
     extra = [f"run.overwrite={str(overwrite).lower()}"] if overwrite else []
     extra += [f"run.fail_on={fail_on}"] if fail_on else []
     settings = _config(config, [*(overrides or []), *extra])
-    report = _dub(manifest, settings, work, executor, address)
+    try:
+        seconds = parse_range(excerpt) if excerpt is not None else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--range") from error
+    report = _dub(manifest, settings, work, executor, address, only or [], seconds)
     _print_report(report)
     raise typer.Exit(report.exit_code(settings.run.fail_on))
 
@@ -273,12 +287,26 @@ def _config(path: Path | None, overrides: list[str] | None) -> Config:
 
 
 def _dub(
-    manifest: str, config: Config, work: str, executor: Literal["ray", "inline"], address: str | None
+    manifest: str,
+    config: Config,
+    work: str,
+    executor: Literal["ray", "inline"],
+    address: str | None,
+    only: Sequence[str] = (),
+    excerpt: tuple[float, float] | None = None,
 ) -> RunReport:
     return _watched(
         config.run.progress_s,
         lambda on_start, on_row: dub(
-            manifest, config, work, executor=executor, address=address, on_start=on_start, on_row=on_row
+            manifest,
+            config,
+            work,
+            executor=executor,
+            address=address,
+            only=only,
+            excerpt=excerpt,
+            on_start=on_start,
+            on_row=on_row,
         ),
     )
 

@@ -2,13 +2,14 @@
 
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from pipeline.breaker import Breaker
+from pipeline.choice import choose_films
 from pipeline.config import Config
 from pipeline.connect import connect
 from pipeline.film import Film
@@ -39,21 +40,25 @@ def dub(
     *,
     executor: Executor = "inline",
     address: str | None = None,
+    only: Sequence[str] = (),
+    excerpt: tuple[float, float] | None = None,
     on_start: Callable[[int], None] | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> RunReport:
-    """Dub every film of a manifest and write the run's report into the work folder.
+    """Dub the films of a manifest and write the run's report into the work folder.
 
+    `only`: ids of the films to dub, instead of all. `excerpt`: dub only [start, end) in seconds since the dub began,
+    into a file next to each output (`pipeline.choice.excerpt_output`).
     `executor`: `ray` on the cluster at `address` (None: $RAY_ADDRESS, else one started here), or `inline` in this
     process. `on_start` is told the number of films, `on_row` every row as it comes. Failed films are in the report,
     not raised. Raises ManifestError when there is no film to dub, PreflightError when the cluster cannot run the job,
     DubError `weights_missing` when a model that every film needs is not there.
     """
     config = config or Config()
-    read = read_manifest(manifest, config.run.roots)
+    read = choose_films(read_manifest(manifest, config.run.roots), only, excerpt)
     if not read.films:
         raise ManifestError("\n".join(["no film can be dubbed:", *(f"  {problem}" for problem in read.problems)]))
-    return _run(read, config, work, executor, address, on_start, on_row)
+    return _run(read, config, work, executor, address, on_start, on_row, excerpt=excerpt)
 
 
 def retry(
@@ -74,7 +79,8 @@ def retry(
     films = record.unwell()
     if not films:
         return None
-    return _run(Manifest(films, []), record.config, work, executor, address, on_start, on_row, again=True)
+    read = Manifest(films, [])
+    return _run(read, record.config, work, executor, address, on_start, on_row, again=True, excerpt=record.excerpt)
 
 
 def _run(
@@ -86,13 +92,14 @@ def _run(
     on_start: Callable[[int], None] | None,
     on_row: Callable[[Row], None] | None,
     again: bool = False,
+    excerpt: tuple[float, float] | None = None,
 ) -> RunReport:
     config, work = _settled(config), _absolute_work(work)
     _check_weights(read.films, config)
     run = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}"
     folder = WorkFolder(work)
     execute, settled = _executor(executor, address, config, work, read.films)
-    write_run(folder, run, read.films, config)
+    write_run(folder, run, read.films, config, excerpt=excerpt)
     passes_through = config.run.on_shard_failure == "passthrough"
     with RunReport(run, settled.model_dump(mode="json"), passes_through) as report:
         for film in read.films:
@@ -103,13 +110,15 @@ def _run(
             on_start(len(read.films))
         began = time.monotonic()
         lips = config.lips.generator
-        jobs = [Job(film=film, run=run, generator=film.generator or lips, again=again) for film in read.films]
+        jobs = [
+            Job(film=film, run=run, generator=film.generator or lips, again=again, range=excerpt) for film in read.films
+        ]
         try:
             _passes(jobs, Breaker(config.run.breaker_last, config.run.breaker_share), execute, report, on_row)
         finally:  # an interrupted run has a report too
             report.wall_s = time.monotonic() - began
             codes = {film.id: film.code for film in report.films.values()}
-            write_run(folder, run, read.films, config, codes)
+            write_run(folder, run, read.films, config, codes, excerpt)
             publish_report(report, work)
         for sweep in range(_PASSES):
             storage.remove_folder(folder.tried(f"{run}-{sweep}"))

@@ -23,6 +23,8 @@ class RunRecord:
     config: Config
     codes: dict[str, str]
     """How its films ended, by id; empty when it was killed before it could say."""
+    excerpt: tuple[float, float] | None = None
+    """Only these seconds of each film."""
 
     def unwell(self) -> list[Film]:
         """The films that were not delivered, or not painted throughout."""
@@ -30,13 +32,19 @@ class RunRecord:
 
 
 def write_run(
-    work: WorkFolder, run: str, films: Sequence[Film], config: Config, codes: Mapping[str, str] | None = None
+    work: WorkFolder,
+    run: str,
+    films: Sequence[Film],
+    config: Config,
+    codes: Mapping[str, str] | None = None,
+    excerpt: tuple[float, float] | None = None,
 ) -> None:
     """Keep a run's films and settings, and at its end how they ended."""
     told = {
         "films": [film.model_dump(mode="json") for film in films],
         "config": config.model_dump(mode="json"),
         "codes": codes or {},
+        "excerpt": excerpt,
     }
     write_json(work.run(run, "job.json"), told)
 
@@ -56,4 +64,5 @@ def find_run(work: WorkFolder, run: str | None) -> RunRecord:
         raise ManifestError(
             f"{work.run(name, 'job.json')}: not of this version of dubline; run its manifest again instead"
         ) from error
-    return RunRecord(films, config, told["codes"])
+    excerpt = told.get("excerpt")
+    return RunRecord(films, config, told["codes"], (float(excerpt[0]), float(excerpt[1])) if excerpt else None)
