@@ -20,6 +20,8 @@ from stages.faces.faces import faces_key as _faces_key
 from stages.lips.lips import generator_key, speech_shift_s
 from stages.media import storage
 from stages.media.encode import encoder_for
+from stages.media.seam import VERSION as SMART_VERSION
+from stages.media.seam import Seam
 from stages.media.settings import MediaSettings
 from stages.media.still import VERSION as STILL_VERSION
 from stages.media.still import is_still
@@ -33,6 +35,7 @@ from stages.speech.tts import VERSION as TTS_VERSION
 from stages.weights import Weights
 
 _PLAN_VERSION = 2
+_RENDERING = {"render", "copy_min_s"}
 _INDEX_VERSION = 1
 
 
@@ -85,6 +88,7 @@ def film_key(job: Job, config: Config, weights: Weights) -> str:
         generator_key(job.generator, config.lips, weights),
         config.speech.mel_padding,
         config.mux,
+        [] if config.encode.render == "full" else [SMART_VERSION, config.encode.model_dump(include=_RENDERING)],
     )
 
 
@@ -95,7 +99,12 @@ def _picture_key(config: Config, weights: Weights) -> str:
     crops = config.crops.model_dump(exclude={"landmarks"})
     landmarks = config.crops.landmarks
     calm = [landmarks.stride, landmarks.smooth_s] if landmarks.weights_spec is not None else []
-    return digest(COMPOSITE_VERSION, media, composite, crops, landmarks_key(config, weights), calm, config.encode)
+    return digest(COMPOSITE_VERSION, media, composite, crops, landmarks_key(config, weights), calm, _encode_key(config))
+
+
+def _encode_key(config: Config) -> str:
+    """The encoder, however much of a film it makes."""
+    return digest(config.encode.model_dump(mode="json", exclude=_RENDERING))
 
 
 class ShardKeys:
@@ -106,17 +115,27 @@ class ShardKeys:
     """
 
     def __init__(
-        self, job: Job, config: Config, weights: Weights, timeline: Timeline, cast: Cast, windows: MelWindows
+        self,
+        job: Job,
+        config: Config,
+        weights: Weights,
+        timeline: Timeline,
+        cast: Cast,
+        windows: MelWindows,
+        seam: Seam | None = None,
     ) -> None:
         self._video, self._timeline, self._cast, self._windows = job.video_key, timeline, cast, windows
         self._on_source = cast.on_source(timeline.source, len(timeline.index))
         # What `auto` stands for: a film as .webm and as .mp4 has different segments.
         encoder = encoder_for(timeline.picture.codec, config.encode, job.film.suffix)
-        self._plain = digest(COMPOSITE_VERSION, config.encode, encoder)
+        # Beside copied packets segments have parameter sets of their own.
+        beside = [] if seam is None else [seam.model_dump()]
+        self._plain = digest(COMPOSITE_VERSION, _encode_key(config), encoder, *beside)
         self._painted = digest(
             _picture_key(config, weights),
             generator_key(job.generator, config.lips, weights),
             encoder,
+            *beside,
         )
         self._shift_s = speech_shift_s(job.generator, config.lips)
         landmarks = config.crops.landmarks
@@ -129,7 +148,9 @@ class ShardKeys:
         return digest(*self._place(shard, np.ones(0, np.float32)), self._plain)
 
     def of(self, shard: Shard) -> str:
-        """The key of one shard."""
+        """The key of one shard; a copied one has no segment of that name."""
+        if shard.copied:
+            return digest(self._video, shard.start, shard.end, "copied")
         if not shard.painted:
             return self.unpainted(shard)
         times, shown = self._timeline.index.times, self._timeline.source[shard.start : shard.end]

@@ -37,6 +37,10 @@ class WorkFolder:
         """The film of one frame that a picture became."""
         return storage.join(self.root, "cache/stills", f"{video}.mp4")
 
+    def gops(self, video: str) -> str:
+        """Groups of pictures of a source that can be copied."""
+        return storage.join(self.root, "cache/gops", f"{video}.npz")
+
     def speech(self, key: str, suffix: str) -> str:
         """The dub: 16 kHz samples (.npy), or a spoken text (.wav)."""
         return storage.join(self.root, "cache/speech", f"{key}{suffix}")

@@ -17,8 +17,10 @@ from stages.errors import DubError
 from stages.media import storage
 from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
+from stages.media.gops import find_gops
 from stages.media.index import index_video
 from stages.media.open import open_media
+from stages.media.seam import plan_seam
 from stages.media.still import is_still, write_still
 from stages.media.timeline import Timeline
 from stages.mux.containers import check_deliverable
@@ -82,9 +84,12 @@ def _planned(film: Film, config: Config, work: str) -> PlannedFilm:
         index = index_video(str(video), config.media.limits)
         check_supported(source, index, first_frame(video, index, config.media))
         source_bytes = picture_bytes(video, index)
+        encoder = encoder_for(index.picture.codec, config.encode, film.suffix)
+        if config.encode.render == "smart":
+            plan_seam(source, index, find_gops(video, index, config.media.limits), encoder)
     picture = index.picture
     check_encodable(source, picture, config.encode, film.suffix)
-    check_deliverable(film.output, encoder_for(picture.codec, config.encode, film.suffix), config.mux)
+    check_deliverable(film.output, encoder, config.mux)
     timeline = Timeline.of(index)
     if dub_s is not None:
         timeline = lay_timeline(film, index, round(dub_s * RATE), config.media.limits.max_frames)

@@ -61,8 +61,10 @@ class Progress:
             if row.film not in self._planned:
                 self._planned.add(row.film)
                 self._shards += row.count
-            if row.facts.get("kept"):
-                self._shards -= 1
+            if row.facts.get("kept") or row.facts.get("copied"):
+                # No work of this run: it would make the rest look faster than it is.
+                self._shards -= bool(row.facts.get("kept"))
+                self._shards_done += bool(row.facts.get("copied"))
                 self._known[row.film] = self._known.get(row.film, 0) - row.facts["frames"]
             elif "frames" in row.facts:
                 self._shards_done += 1

@@ -37,6 +37,8 @@ class FilmReport:
     """[start, end] in seconds of the stretches in which a face is painted."""
     pictures: list[dict[str, Any]] = field(default_factory=list)
     """At the strongest mouth openings: `time_s`, and the files `before` and `after`, relative to the work folder."""
+    copied: int = 0
+    """Frames whose packets are the source's own (`encode.render`)."""
     shots: int = 0
     shards: int = 0
     shards_made: int = 0
@@ -65,6 +67,7 @@ _OF_FILM_ROWS = (
     "frames",
     "length_s",
     "painted",
+    "copied",
     "painted_s",
     "pictures",
     "shots",
@@ -135,7 +138,8 @@ class RunReport:
             if row.facts.get("kept") and row.film in self._gave_up:
                 return  # told when it was made, earlier in this run
             self.shards_done += 1
-            film.shards_made += row.code == "ok" and not row.facts.get("kept", False)
+            there = row.facts.get("kept", False) or row.facts.get("copied", False)
+            film.shards_made += row.code == "ok" and not there
             self._shards.write(json.dumps(_finite(_shard(row)), allow_nan=False) + "\n")
 
     def unfinished(self) -> list[str]:

@@ -13,9 +13,12 @@ from pipeline.ledger import WorkFolder, read_json
 from pipeline.length import lay_timeline
 from pipeline.rows import Row
 from stages.cast.types import Cast
+from stages.errors import DubError
 from stages.lips.lips import GENERATORS
 from stages.media import storage
+from stages.media.gops import Gops, find_gops
 from stages.media.index import VideoIndex
+from stages.media.seam import Seam
 from stages.media.timeline import Timeline
 from stages.split.cut import cut_ranges
 from stages.weights import Weights
@@ -91,6 +94,23 @@ class Step(ABC):
         url = self.work.index(job.video_key)
         return _timeline(url, job.film, job.dub_samples, self.config.media.limits.max_frames, job.range)
 
+    def gops(self, job: Job) -> Gops:
+        """What of the source can be copied."""
+        url = self.work.gops(job.video_key)
+        try:
+            return Gops.from_bytes(storage.read_bytes(url))
+        except (FileNotFoundError, ValueError):  # not there, or not one of ours
+            made = find_gops(storage.localize(job.video), self.index(job), self.config.media.limits)
+            storage.write_bytes(url, made.to_bytes())
+            return made
+
+    def seam(self, job: Job) -> Seam | None:
+        """How the film's segments are made to stand beside copied packets; None where nothing is copied."""
+        plan = read_json(self.work.film(job.film_key, "plan.json"), "seam")
+        if plan is None:
+            raise DubError("internal", f"{job.film.id}: its plan is gone from the work folder; run it again")
+        return None if plan["seam"] is None else Seam.model_validate(plan["seam"])
+
     def made(self, job: Job) -> set[str]:
         """Keys of the film's segments that are there."""
         names = storage.names(self.work.segments(job.video_key))
@@ -106,7 +126,7 @@ class Step(ABC):
         """Whether every shard of the film has its segment."""
         plan = read_json(self.work.film(job.film_key, "plan.json"))
         there = self.made(job) | self.passed(job)
-        return plan is not None and all(shard["key"] in there for shard in plan["shards"])
+        return plan is not None and all(shard["copied"] or shard["key"] in there for shard in plan["shards"])
 
     def cast(self, job: Job) -> Cast:
         """Whose lips are painted, on the output's grid."""

@@ -11,6 +11,7 @@ from pipeline.ledger import write_json
 from pipeline.quarantine import put_away_in
 from pipeline.rows import Row
 from pipeline.steps.base import Step, film_cells, longest_shard
+from pipeline.steps.copies import Copies, choose_copies
 from stages.cast.cast import cast_film
 from stages.cast.plan import Shard, plan_shards
 from stages.cast.spans import opacity
@@ -39,10 +40,13 @@ class MakeCast(Step):
         timeline = self.timeline(job)
         cast = self._cast(job, timeline)
         storage.write_bytes(self.work.film(job.film_key, "cast.npz"), cast.to_bytes())
+        copies = self._copies(job, timeline, cast)
+        longest = longest_shard(job.generator)
         shards = plan_shards(
-            cast, timeline.keyframes, timeline.times, self.config.split.shard_s, longest_shard(job.generator)
+            cast, timeline.keyframes, timeline.times, self.config.split.shard_s, longest, copies.ranges
         )
-        shard_keys = keys.ShardKeys(job, self.config, self.weights, timeline, cast, self._windows(job))
+        windows = self._windows(job)
+        shard_keys = keys.ShardKeys(job, self.config, self.weights, timeline, cast, windows, copies.seam)
         named = [(shard, shard_keys.of(shard)) for shard in shards]
         unpainted = [shard_keys.unpainted(shard) for shard in shards]
         plan = {
@@ -50,12 +54,26 @@ class MakeCast(Step):
             "painted": int(cast.painted.sum()),
             "shots": len(np.unique(cast.shots)),
             "shards": [
-                {"start": s.start, "end": s.end, "painted": s.painted, "key": key, "unpainted": other}
+                {
+                    "start": s.start,
+                    "end": s.end,
+                    "painted": s.painted,
+                    "copied": s.copied,
+                    "key": key,
+                    "unpainted": other,
+                }
                 for (s, key), other in zip(named, unpainted, strict=True)
             ],
+            "seam": copies.seam and copies.seam.model_dump(),
+            "notes": [copies.note] if copies.note else [],
         }
         write_json(self.work.film(job.film_key, "plan.json"), plan)
         yield from self._missing(row, job, named)
+
+    def _copies(self, job: Job, timeline: Timeline, cast: Cast) -> Copies:
+        if self.config.encode.render == "full" or timeline.excerpt:
+            return Copies()
+        return choose_copies(storage.localize(job.video), job, timeline, self.gops(job), cast.painted, self.config)
 
     def _cast(self, job: Job, timeline: Timeline) -> Cast:
         index = timeline.index
@@ -95,11 +113,13 @@ class MakeCast(Step):
         for shard, key in named:
             own = replace(base, start=shard.start, end=shard.end, key=key, facts={"painted": shard.painted})
             gave_up = put_away_in(self.work, job, key) if job.pass_through and key not in made else None
-            if key in made or key in passed:
+            if shard.copied:
+                own = replace(own.with_facts(frames=shard.end - shard.start, copied=True), code="ok")
+            elif key in made or key in passed:
                 code = "ok" if key in made else "ok_passthrough"
                 own = replace(own.with_facts(frames=shard.end - shard.start, kept=True), code=code)
             elif gave_up is not None:
                 own = replace(own, code=gave_up["code"], message=gave_up["message"], stage=gave_up["stage"])
             yield own
-        if all(key in made or key in passed for _, key in named):
+        if all(shard.copied or key in made or key in passed for shard, key in named):
             yield replace(base, key=named[0][1], ready=True)

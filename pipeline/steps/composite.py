@@ -44,7 +44,9 @@ class PaintSegment(Step):
         """Make the segment of a row's frames and its marker, which is written last."""
         video = storage.localize(job.video)
         with storage.publishing(self.work.segment(job.video_key, key), ".mp4") as partial:
-            made = self.stage(video, self.timeline(job), row.start, row.end, patches, partial, job.film.suffix)
+            made = self.stage(
+                video, self.timeline(job), row.start, row.end, patches, partial, job.film.suffix, self.seam(job)
+            )
         marker = {"frames": made.frames, "painted": made.painted, "start": row.start, "end": row.end}
         if patches is not None:
             marker["openings"] = row.facts.get("openings", [])

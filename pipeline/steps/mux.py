@@ -13,11 +13,14 @@ from pipeline.roots import Roots
 from pipeline.rows import Row
 from pipeline.steps.base import Step
 from stages.arrays import F64
+from stages.composite.composite import Composite
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.encode import check_encodable
 from stages.media.index import VideoIndex
+from stages.mux.copied import Copied, Piece, Source
 from stages.mux.mux import Dub, mux_film
+from stages.mux.smart import Smart
 
 _PASSED = ("segment", "start", "end", "code", "message")
 
@@ -41,8 +44,7 @@ class MuxFilm(Step):
         film = job.film
         Roots(self.config.run.roots).check_film(film)
         passed = self._passed_through(job, [shard["key"] for shard in plan["shards"]])
-        used = [passed[shard["key"]]["segment"] if shard["key"] in passed else shard["key"] for shard in plan["shards"]]
-        segments = [storage.localize(self.work.segment(job.video_key, key)) for key in used]
+        pieces = [self._piece(job, shard, passed) for shard in plan["shards"]]
         # From here on a file at the output is ours, even if the driver dies before the film is marked as done.
         write_json(self.work.begun(job.film_key, film.output), {"output": film.output})
         heard = read_json(self.work.speech(job.speech_key, ".json")) or {}
@@ -61,18 +63,20 @@ class MuxFilm(Step):
         def look(finished: Path, grid: VideoIndex) -> None:
             pictures.extend(self._pictures(job, plan, passed, video, finished, grid))
 
-        made = mux_film(segments, timeline, video, dub, film.output, self.config.mux, look=look)
+        smart = self._smart(job) if plan["seam"] is not None else None
+        made = mux_film(pieces, timeline, video, dub, film.output, self.config.mux, smart, look=look)
         code = "ok" if plan["painted"] else "no_face"
         done = {
             "code": "ok_passthrough" if passed else code,
             "output": film.output,
             "identity": storage.identity(film.output),
             "bytes": made.size,
-            "notes": [*self._reshaped(job), *made.notes],
+            "notes": [*self._reshaped(job), *plan["notes"], *made.notes],
             "sound": made.sound,
             "loudness": made.loudness,
             "frames": plan["frames"],
             "painted": plan["painted"],
+            "copied": made.copied,
             "shots": plan["shots"],
             "shards": len(plan["shards"]),
             "passed_through": self._ranges(job, list(passed.values())),
@@ -82,6 +86,23 @@ class MuxFilm(Step):
         write_json(self.work.done(job.film_key, film.output), done)
         release(self.work, job, but=passed)
         yield Row(kind="film", film=row.film, job=row.job, code=str(done["code"]), facts=done)
+
+    def _piece(self, job: Job, shard: Mapping[str, Any], passed: Mapping[str, Mapping[str, Any]]) -> Piece:
+        """A shard's segment, or what is copied in its place."""
+        if shard["copied"]:
+            return Copied(shard["start"], shard["end"])
+        key = passed[shard["key"]]["segment"] if shard["key"] in passed else shard["key"]
+        return storage.localize(self.work.segment(job.video_key, key))
+
+    def _smart(self, job: Job) -> Smart:
+        """What copied pieces come from, and what they become when they cannot be copied after all."""
+        video, timeline, seam = storage.localize(job.video), self.timeline(job), self.seam(job)
+
+        def encode(piece: Copied, target: Path) -> None:
+            stage = Composite(self.config.composite, self.config.encode, self.config.media)
+            stage(video, timeline, piece.start, piece.end, None, target, job.film.suffix, seam)
+
+        return Smart(Source(video, self.gops(job)), encode, self.config.media)
 
     def _reshaped(self, job: Job) -> list[str]:
         """What the encoder asked of the picture."""

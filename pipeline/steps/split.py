@@ -10,6 +10,7 @@ from pipeline.roots import Roots
 from pipeline.rows import Row
 from pipeline.spans import read_spans
 from pipeline.steps.base import Step, film_cells, load_index
+from pipeline.steps.copies import film_seam
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.decode import check_supported, first_frame
@@ -46,6 +47,8 @@ class Split(Step):
         check_deliverable(film.output, encoder, self.config.mux)
         job = self._hear(job.model_copy(update={"spans": read_spans(film)}))
         timeline = self.timeline(job)
+        if self.config.encode.render == "smart" and not timeline.excerpt:
+            film_seam(video, job, index, self.gops(job), self.config)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
         done = read_json(self.work.done(job.film_key, film.output), "code", "identity")
         anew = job.again and done is not None and done["code"] == "ok_passthrough"

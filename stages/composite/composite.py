@@ -15,6 +15,7 @@ from stages.media.encode import EncodeSettings, SegmentWriter
 from stages.media.mapped import read_mapped
 from stages.media.parallel import ahead, map_ordered
 from stages.media.planes import RegionColour
+from stages.media.seam import Seam
 from stages.media.settings import MediaSettings
 from stages.media.timeline import Timeline
 
@@ -50,8 +51,12 @@ class Composite:
         patches: FaceStack | None,
         target: Path,
         suffix: str = ".mp4",
+        seam: Seam | None = None,
     ) -> Segment:
-        """Write the output frames [start, end) to `target`, a segment of a film that is delivered as `suffix`."""
+        """Write the output frames [start, end) to `target`, a segment of a film that is delivered as `suffix`.
+
+        `seam`: of a film of which other parts are copied.
+        """
         items = {} if patches is None else {int(frame): k for k, frame in enumerate(patches.frames)}
         own = threading.local()
 
@@ -74,7 +79,7 @@ class Composite:
             return frame
 
         with (
-            SegmentWriter(target, timeline.picture, timeline.time_base, self._encode, suffix) as writer,
+            SegmentWriter(target, timeline.picture, timeline.time_base, self._encode, suffix, seam) as writer,
             # Closed here and not when the garbage collector comes by: after an error no thread may go on decoding.
             closing(ahead(read_mapped(video, timeline, start, end, self._media), _DECODED_AHEAD)) as decoded,
             closing(map_ordered(painted, decoded, self._settings.threads)) as frames,

@@ -46,6 +46,13 @@ class EncodeSettings(Settings):
     machine's core count."""
     gop_s: float = Field(10.0, gt=0, le=60)
     """Longest distance of keyframes in seconds."""
+    render: Literal["full", "smart", "auto"] = "full"
+    """`full` encodes the whole film. `smart` copies H.264 in which nothing is painted, whole groups of pictures, and
+    checks that it still decodes to the same pictures; a film of which nothing can be copied is `unsupported`.
+    `auto` copies where that is possible and worth it, and encodes the film in full elsewhere; the report says why."""
+    copy_min_s: float = Field(1.0, ge=0)
+    """Shortest stretch that smart rendering copies, in seconds. Each costs the encoded part a keyframe, about as much
+    as a second of slides."""
     odd_size: Literal["unsupported", "pad"] = "unsupported"
     """For pictures of odd width or height that the encoder refuses: `unsupported` fails the film; `pad` repeats the
     last column or row once, and the report says so."""

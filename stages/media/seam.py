@@ -15,6 +15,8 @@ from stages.media.h264 import PPS, SPS, Sps, read_sps, set_id, unit_type
 from stages.media.index import Picture, VideoIndex
 from stages.settings import Settings
 
+VERSION = 1
+"""Of smart rendering: what is copied, and how the rest is made."""
 Profile = Literal["baseline", "main", "high", "high10", "high422", "high444"]
 _PROFILES: dict[int, Profile] = {
     66: "baseline",
