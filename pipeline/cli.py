@@ -68,6 +68,10 @@ def run(
     fail_on: Annotated[
         Literal["any", "all", "never"] | None, typer.Option(help="Which failed films make the exit status 2.")
     ] = None,
+    container: Annotated[
+        Literal["named", "auto"] | None,
+        typer.Option(help="auto: a film whose container cannot carry a track of the source is delivered as .mkv."),
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Dub only the film with this id. May be repeated.", metavar="ID")
     ] = None,
@@ -91,6 +95,7 @@ def run(
     """
     extra = [f"run.overwrite={str(overwrite).lower()}"] if overwrite else []
     extra += [f"run.fail_on={fail_on}"] if fail_on else []
+    extra += [f"mux.container={container}"] if container else []
     settings = _config(config, [*(overrides or []), *extra])
     try:
         seconds = parse_range(excerpt) if excerpt is not None else None

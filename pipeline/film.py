@@ -16,9 +16,9 @@ from pydantic import (
 
 from stages.cast.spans import Span, check_spans
 
-NOT_BUILT: Final = ("background", "enhance")
+NOT_BUILT: Final = ("enhance",)
 """Columns of the design that are not built yet."""
-LOCATIONS: Final = ("video", "audio", "spans", "output")
+LOCATIONS: Final = ("video", "audio", "background", "spans", "output")
 """Columns that name a file, where they hold text."""
 
 # RFC 5646: language, up to three extlangs, script, region, variants, extensions, private use.
@@ -131,11 +131,13 @@ class Film(BaseModel):
     video: Location
     """The source film, or a picture."""
     output: Location
-    """Where the dubbed film goes: .mp4, .mov or .mkv."""
+    """Where the dubbed film goes: .mp4, .mov, .mkv or .webm."""
     audio: Location | None = None
     """The new speech, an audio or video file. Either this or `text`."""
     text: Annotated[str, AfterValidator(_check_text)] | None = None
     """What the text-to-speech stage says. Either this or `audio`."""
+    background: Location | None = None
+    """Music and effects, an audio or video file, which the dub is mixed with; mouths do not hear it."""
     language: Annotated[str, AfterValidator(_check_language)] | None = None
     """Of the dub, BCP-47: the tag of its track, and the language that `text` is spoken in."""
     voice: Name | None = None

@@ -31,6 +31,10 @@ class Job(BaseModel):
     job with `range` and a `film` whose `output` is the excerpt's own."""
     spans: tuple[Span, ...] | None = None
     """When it is painted, ascending and apart: the row's, or out of the row's subtitle. None: all the time."""
+    mkv_taken: bool = False
+    """A row of the manifest names the .mkv that the film would be delivered as with `mux.container: auto`."""
+    notes: tuple[str, ...] = ()
+    """What the report of the delivery must say of what was decided before."""
     video: str = ""
     """URL of the film as it is read: the row's video, or the film of one frame that was made of its picture."""
     video_key: str = ""

@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.film import Film
+from pipeline.film import LOCATIONS, Film
 from pipeline.job import Job
 from stages.arrays import F32
 from stages.cast.plan import Shard
@@ -71,12 +71,13 @@ def landmarks_key(config: Config, weights: Weights) -> str:
 
 def film_key(job: Job, config: Config, weights: Weights) -> str:
     """Everything a finished film depends on."""
-    film = job.film.model_dump(mode="json", exclude={"id", "video", "audio", "spans", "output", "consent"})
+    film = job.film.model_dump(mode="json", exclude={"id", *LOCATIONS, "consent"})
     return digest(
         _PLAN_VERSION,
         MUX_VERSION,
         job.video_key,
         job.speech_key,
+        storage.identity(job.film.background) if job.film.background else "",
         film,
         job.range,
         job.spans,

@@ -17,6 +17,7 @@ from pipeline.film import LOCATIONS, NOT_BUILT, Film, explain, together
 from pipeline.locate import LocationError, SameFile, absolute, base_of, resolve
 from pipeline.manifest_rows import Header, ManifestError, RawRow, read_rows, shown
 from pipeline.roots import Roots
+from stages.mux.containers import SUFFIXES
 
 __all__ = [
     "MOST_PROBLEMS",
@@ -29,7 +30,7 @@ __all__ = [
     "read_manifest",
 ]
 
-OUTPUT_SUFFIXES: Final = (".mp4", ".mov", ".mkv")
+OUTPUT_SUFFIXES: Final = SUFFIXES
 MOST_PROBLEMS: Final = 10_000
 """With more, the file is something else than a manifest."""
 MOST_ROWS: Final = 100_000

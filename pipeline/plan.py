@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from pipeline.background import check_film_background
 from pipeline.config import Config
 from pipeline.estimate import Room, film_room, picture_bytes
 from pipeline.film import Film
+from pipeline.job import Job
 from pipeline.length import lay_timeline
 from pipeline.manifest import read_manifest
+from pipeline.placing import mkv_taken, named_files, place
 from pipeline.spans import read_spans
 from pipeline.steps.base import film_cells, longest_shard
 from stages.errors import DubError
@@ -63,16 +66,17 @@ def plan_films(manifest: str, config: Config, work: str) -> Iterator[PlannedFilm
     read = read_manifest(manifest, config.run.roots)
     for problem in read.problems:
         yield PlannedFilm(problem.id or f"line {problem.line}", problem=f"bad_row: {problem}")
+    named = named_files(read.films)
     for film in read.films:
         try:
-            yield _planned(film, config, work)
+            yield _planned(film, config, work, named)
         except DubError as error:
             yield PlannedFilm(film.id, problem=f"{error.code}: {error}")
         except MemoryError:
             yield PlannedFilm(film.id, problem=f"oom: not enough memory here to look at {film.video}")
 
 
-def _planned(film: Film, config: Config, work: str) -> PlannedFilm:
+def _planned(film: Film, config: Config, work: str, named: set[str]) -> PlannedFilm:
     dub_s = _dub_s(film, config)
     read_spans(film)
     with tempfile.TemporaryDirectory(prefix="dubline-plan-") as scratch:
@@ -84,6 +88,7 @@ def _planned(film: Film, config: Config, work: str) -> PlannedFilm:
         index = index_video(str(video), config.media.limits)
         check_supported(source, index, first_frame(video, index, config.media))
         source_bytes = picture_bytes(video, index)
+        film = place(Job(film=film, run="", generator="", mkv_taken=mkv_taken(film, named)), video, config.mux).film
         encoder = encoder_for(index.picture.codec, config.encode, film.suffix)
         if config.encode.render == "smart":
             plan_seam(source, index, find_gops(video, index, config.media.limits), encoder)
@@ -93,6 +98,7 @@ def _planned(film: Film, config: Config, work: str) -> PlannedFilm:
     timeline = Timeline.of(index)
     if dub_s is not None:
         timeline = lay_timeline(film, index, round(dub_s * RATE), config.media.limits.max_frames)
+    check_film_background(film, timeline, config.media.limits)
     longest = longest_shard(film.generator or config.lips.generator)
     shards = cut_ranges(len(timeline), timeline.keyframes, timeline.times, config.split.shard_s, longest)
     return PlannedFilm(

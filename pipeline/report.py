@@ -76,6 +76,7 @@ _OF_FILM_ROWS = (
     "bytes",
     "kept",
     "passed_through",
+    "output",
     "sound",
     "loudness",
 )

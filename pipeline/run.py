@@ -17,6 +17,7 @@ from pipeline.flow import ClusterError, run_inline, run_on_ray
 from pipeline.job import Job
 from pipeline.ledger import WorkFolder
 from pipeline.manifest import Manifest, ManifestError, read_manifest
+from pipeline.placing import mkv_taken, named_files
 from pipeline.pools import plan_pools
 from pipeline.report import RunReport
 from pipeline.report_files import publish_report
@@ -110,8 +111,17 @@ def _run(
             on_start(len(read.films))
         began = time.monotonic()
         lips = config.lips.generator
+        named = named_files(read.films)
         jobs = [
-            Job(film=film, run=run, generator=film.generator or lips, again=again, range=excerpt) for film in read.films
+            Job(
+                film=film,
+                run=run,
+                generator=film.generator or lips,
+                again=again,
+                mkv_taken=mkv_taken(film, named),
+                range=excerpt,
+            )
+            for film in read.films
         ]
         try:
             _passes(jobs, Breaker(config.run.breaker_last, config.run.breaker_share), execute, report, on_row)

@@ -56,6 +56,7 @@ class MuxFilm(Step):
             spoken=film.audio is None,
             damaged=bool(heard.get("damaged")),
             not_finite=bool(heard.get("replaced")),
+            background=None if film.background is None else storage.localize(film.background),
         )
         timeline, video = self.timeline(job), storage.localize(job.video)
         pictures: list[dict[str, Any]] = []
@@ -71,7 +72,7 @@ class MuxFilm(Step):
             "output": film.output,
             "identity": storage.identity(film.output),
             "bytes": made.size,
-            "notes": [*self._reshaped(job), *plan["notes"], *made.notes],
+            "notes": [*job.notes, *self._reshaped(job), *plan["notes"], *made.notes],
             "sound": made.sound,
             "loudness": made.loudness,
             "frames": plan["frames"],

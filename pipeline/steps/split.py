@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline import keys
+from pipeline.background import check_film_background
 from pipeline.job import Job
 from pipeline.ledger import cell_name, read_json, write_json
+from pipeline.placing import place
 from pipeline.roots import Roots
 from pipeline.rows import Row
 from pipeline.spans import read_spans
@@ -42,11 +44,15 @@ class Split(Step):
         index = self._index(job.video, job.video_key)
         video = storage.localize(job.video)
         check_supported(video, index, first_frame(video, index, self.config.media))
+        job = place(job, video, self.config.mux)
+        film = job.film
+        Roots(self.config.run.roots).check_film(film)
         check_encodable(video, index.picture, self.config.encode, film.suffix)
         encoder = encoder_for(index.picture.codec, self.config.encode, film.suffix)
         check_deliverable(film.output, encoder, self.config.mux)
         job = self._hear(job.model_copy(update={"spans": read_spans(film)}))
         timeline = self.timeline(job)
+        check_film_background(film, timeline, self.config.media.limits)
         if self.config.encode.render == "smart" and not timeline.excerpt:
             film_seam(video, job, index, self.gops(job), self.config)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})

@@ -211,11 +211,11 @@ def laid_out(dub: Dub, packets: Packets, clock: Clock) -> Any:
     return _trimmed(audio.filter("aresample", **{"async": "1"}), dub, clock)
 
 
-def mixed(dub: Dub, packets: Packets, background: Packets, clock: Clock) -> Any:
-    """Dub and background added up as they are, each at its own time, the sum held under -1 dBFS by a limiter.
+def mixed(speech: Any, dub: Dub, packets: Packets, background: Packets, clock: Clock) -> Any:
+    """`speech` (the dub, `laid_out`) and the background added up as they are, each at its own time.
 
-    Nothing is cut: the mix lasts as long as the longer one. The limiter looks ahead and touches only what would
-    clip; a mix that stays below its ceiling is the exact sum.
+    Nothing is cut: the mix lasts as long as the longer one. A limiter holds it under -1 dBFS; it looks ahead and
+    touches only what would clip: a mix that stays below is the exact sum.
     """
     assert dub.background is not None
     rate = mix_rate(packets, background)
@@ -227,10 +227,10 @@ def mixed(dub: Dub, packets: Packets, background: Packets, clock: Clock) -> Any:
         sound.filter("aresample", str(rate), **{"async": "1", "first_pts": str(first)}).filter(
             "aformat", sample_fmts="fltp", channel_layouts=layout
         )
-        for sound in (laid_out(dub, packets, clock), music)
+        for sound in (speech, music)
     ]
     mix = ffmpeg.filter(both, "amix", inputs="2", normalize="0", duration="longest")
-    return mix.filter("alimiter", limit=str(_CEILING), level="0", latency="1")
+    return _trimmed(mix.filter("alimiter", limit=str(_CEILING), level="0", latency="1"), dub, clock)
 
 
 def mix_rate(packets: Packets, background: Packets) -> int:

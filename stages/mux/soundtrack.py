@@ -103,20 +103,20 @@ def plan_soundtrack(
     packets = read_packets(dub.path, dub.track)
     background = read_packets(dub.background, 0) if dub.background is not None else None
 
-    def sum_of(dub: Dub, clock: Clock) -> Any:
-        """What is delivered, but for its loudness."""
-        return laid_out(dub, packets, clock) if background is None else mixed(dub, packets, background, clock)
-
     # A sample of a film is as loud as the film.
     all_of_it, all_time = (replace(dub, trim=False), clock.whole()) if clock.excerpt else (dub, clock)
-    sounds = {"dub": laid_out(all_of_it, packets, all_time)}
-    if _has_sound(video):
-        sounds["source"] = media_input(video)["a:0"]
+    speech = laid_out(all_of_it, packets, all_time)
+    sounds = {"source": media_input(video)["a:0"]} if _has_sound(video) else {}
     measured: dict[str, Loudness] = {}
     target, notes = None, list[str]()
     if settings.loudness != "keep":
-        mix = {} if background is None else {"mix": sum_of(all_of_it, all_time)}
-        measured = measure({**sounds, **mix}, settings.timeout_s)
+        if background is None:
+            sounds["dub"] = speech
+        else:
+            twice = speech.filter_multi_output("asplit")
+            sounds["dub"] = twice[0]
+            sounds["mix"] = mixed(twice[1], all_of_it, packets, background, all_time)
+        measured = measure(sounds, settings.timeout_s)
         loud = measured["dub" if background is None else "mix"]
         target, notes = _target(settings.loudness, loud, measured.get("source"))
     changed = "its loudness is changed" if target is not None else "a part of it is delivered" if clock.excerpt else ""
@@ -124,12 +124,14 @@ def plan_soundtrack(
     if way.encoder == "copy":
         stream = copied_input(dub, packets, clock, suffix, scratch, settings.timeout_s)
     else:
-        stream = sum_of(dub, clock)
+        stream = laid_out(dub, packets, clock)
+        if background is not None:
+            stream = mixed(stream, dub, packets, background, clock)
         if target is not None:
             rate = packets.rate if background is None else mix_rate(packets, background)
             stream = gained(stream, loud, target, rate)
         stream = for_encoder(stream, way.encoder)
-    later = {} if measured else sounds
+    later = {} if measured else {**sounds, "dub": speech}
     return Soundtrack(way, stream, packets, target, measured, later, settings.timeout_s, clock.excerpt, notes)
 
 
