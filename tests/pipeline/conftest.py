@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 
 from tests.lips.wav2lip.checkpoints import write
+from tests.poisoned import environment
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """One local Ray for every test that needs one."""
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One local Ray for every test that needs one. The files of this folder poison its workers' steps."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
+    folder = tmp_path_factory.mktemp("poison")
+    with pytest.MonkeyPatch.context() as patch:  # workers have the environment that Ray is started with
+        for name, value in environment(folder).items():
+            patch.setenv(name, value)
+        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield folder
     ray.shutdown()
 
 
