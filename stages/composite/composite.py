@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from stages.composite.blend import paint
 from stages.composite.settings import CompositeSettings
 from stages.crops.types import FaceStack
-from stages.media.encode import EncodeSettings, SegmentWriter
+from stages.media.encode import EncodeSettings, SegmentWriter, check_segment
 from stages.media.mapped import read_mapped
 from stages.media.parallel import ahead, map_ordered
 from stages.media.planes import RegionColour
@@ -86,4 +86,5 @@ class Composite:
         ):
             for frame in frames:
                 writer.write(frame)
+        check_segment(target, timeline.pts[start:end], timeline.time_base)
         return Segment(frames=end - start, painted=len(items))

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 from stages.errors import DubError
@@ -53,6 +53,7 @@ def read_frames(
             if number != wanted:
                 break
             _check_alike(path, index, number, frame)
+            _check_frame(path, number, frame)
             yield number, frame
             wanted += 1
             if wanted == end:
@@ -129,17 +130,51 @@ def first_frame(path: Path, index: VideoIndex, settings: MediaSettings | None = 
 
 
 def check_supported(path: Path, index: VideoIndex, frame: VideoFrame) -> None:
-    """Refuse what would come out wrong instead of delivering it: DubError `unsupported` says what.
+    """Refuse what would come out wrong instead of delivering it: DubError `unsupported` says what, and what to do.
 
-    `frame` is the film's first frame.
+    `frame` is the film's first frame. What single frames say of themselves, `read_frames` tells in the same words.
     """
     picture = index.picture
     if picture.pix_fmt not in FORMATS:
-        raise DubError("unsupported", f"{path}: pixel format {picture.pix_fmt} is not built yet")
-    if picture.transfer in _HDR_TRANSFERS:
-        raise DubError("unsupported", f"{path}: HDR (PQ or HLG) is not built yet")
+        raise DubError(
+            "unsupported",
+            f"{path}: pictures in {picture.pix_fmt} are not painted; encode it in one of {', '.join(FORMATS)} first",
+        )
+    # Dolby Vision may be tagged as SDR, and its colours mean something else.
+    if any(frame.side_data.get(name) is not None for name in ("DOVI_RPU_BUFFER", "DOVI_METADATA")):
+        raise DubError("unsupported", f"{path}: Dolby Vision; {_TO_SDR}")
+    if picture.transfer in _HDR:
+        raise DubError("unsupported", f"{path}: HDR ({_HDR[picture.transfer]}); {_TO_SDR}")
+    if picture.matrix in _STRANGE_MATRICES:
+        raise DubError(
+            "unsupported",
+            f"{path}: colours in {_STRANGE_MATRICES[picture.matrix]}; convert it to BT.709 first "
+            "(ffmpeg -i IN -vf scale=out_color_matrix=bt709 -colorspace bt709 -c:a copy OUT.mp4)",
+        )
+    if picture.interlaced:
+        raise DubError("unsupported", f"{path}: interlaced, by its header; {_TO_PROGRESSIVE}")
+
+
+def _check_frame(path: Path, number: int, frame: VideoFrame) -> None:
+    """What one frame says of itself, whatever the header says."""
     if frame.interlaced_frame:
-        raise DubError("unsupported", f"{path}: interlaced pictures; deinterlace the film first (ffmpeg -vf bwdif)")
+        raise DubError("unsupported", f"{path}: frame {number} is interlaced; {_TO_PROGRESSIVE}")
+    if frame.color_trc in _HDR:
+        raise DubError("unsupported", f"{path}: frame {number} is HDR ({_HDR[frame.color_trc]}); {_TO_SDR}")
 
 
-_HDR_TRANSFERS = {int(av.video.reformatter.ColorTrc.SMPTE2084), int(av.video.reformatter.ColorTrc.ARIB_STD_B67)}
+_HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
+_STRANGE_MATRICES = {
+    8: "YCgCo",
+    10: "BT.2020 constant luminance",
+    11: "YDzDx",
+    12: "derived",
+    13: "derived",
+    14: "ICtCp",
+}
+"""Matrices of H.273 that no conversion here knows: a patch would come back in other colours."""
+_TO_PROGRESSIVE = "deinterlace it first (ffmpeg -i IN -vf bwdif -c:a copy OUT.mp4)"
+_TO_SDR = (
+    "dub the SDR version, or make one first (ffmpeg -i IN -vf zscale=t=linear:npl=100,format=gbrpf32le,"
+    "zscale=p=bt709,tonemap=hable,zscale=t=bt709:m=bt709:r=tv,format=yuv420p -c:a copy OUT.mp4)"
+)

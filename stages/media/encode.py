@@ -13,14 +13,19 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from pydantic import Field
 
+from stages.arrays import I64
 from stages.errors import DubError
+from stages.media.chroma import UNSPECIFIED
 from stages.media.encoders import ENCODERS, encoder_options
 from stages.media.index import Picture
 from stages.media.ladder import dts_ladder
+from stages.media.open import open_media, video_stream
 from stages.media.planes import FORMATS, planes
 from stages.media.seam import Seam
+from stages.media.settings import MediaLimits
 from stages.settings import Settings
 
+_OWN = MediaLimits(max_pixels=2**31 - 1)  # what was read within the limits is written within them
 _FAMILY = {encoder.codec: name for name, encoder in ENCODERS.items()}
 _FULL_RANGE, _UNTAGGED = 2, 2  # of color_range; of matrix, primaries and transfer (H.273)
 # Full range by the format's name, which only some encoders know: the same samples, and the tag says the same.
@@ -120,25 +125,21 @@ def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suff
         raise DubError("unsupported", f"{path}: {coded.encoder} refuses the size {size}; set encode.codec to ffv1")
     tags = {picture.matrix, picture.primaries, picture.transfer}
     tagged = encoder.lone_tags or _UNTAGGED not in tags
-    if _is_full(picture) and not (encoder.full_range and tagged):
+    if is_full(picture) and not (encoder.full_range and tagged):
         # Taken for limited range, the film would come out with less contrast or more than it had.
         raise DubError(
             "unsupported", f"{path}: {coded.encoder} cannot say full range here; set encode.codec to libx264 or libx265"
         )
-    notes = []
-    if not tagged and tags != {_UNTAGGED}:
-        notes.append(
-            f"some colour tags are lost: {coded.encoder} keeps matrix, primaries and transfer together or none"
-        )
-    if (coded.width, coded.height) != (picture.width, picture.height):
-        notes.append(
-            f"the picture is {coded.width}x{coded.height} and not {size}, its last column or row repeated: "
-            f"{coded.encoder} takes no odd sizes"
-        )
-    return notes
+    if (coded.width, coded.height) == (picture.width, picture.height):
+        return []
+    return [
+        f"the picture is {coded.width}x{coded.height} and not {size}, its last column or row repeated: "
+        f"{coded.encoder} takes no odd sizes"
+    ]
 
 
-def _is_full(picture: Picture) -> bool:
+def is_full(picture: Picture) -> bool:
+    """Whether the samples use the full range."""
     return picture.color_range == _FULL_RANGE or picture.pix_fmt in _PLAIN
 
 
@@ -225,6 +226,21 @@ class SegmentWriter:
         self._container.mux(packets)
 
 
+def check_segment(path: Path, pts: I64, time_base: Fraction) -> None:
+    """Hold a finished segment to its frames: one packet for each of `pts` [n] ascending, and none besides.
+
+    A segment that lost a frame must not get its marker. Nothing is decoded. Raises DubError `internal`.
+    """
+    with open_media(path, _OWN) as container:
+        stream = video_stream(container, path)
+        clock = Fraction(stream.time_base or 0)
+        there = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size)
+    if len(there) != len(pts):
+        raise DubError("internal", f"{path.name}: the encoder wrote {len(there)} frames of {len(pts)}; run it again")
+    if any(at * clock != int(wanted) * time_base for at, wanted in zip(there, pts, strict=True)):
+        raise DubError("internal", f"{path.name}: the encoder wrote frames at other times than the film's")
+
+
 def _add_video(
     container: av.container.OutputContainer,
     picture: Picture,
@@ -244,7 +260,7 @@ def _add_video(
     context.time_base = time_base
     context.framerate = told
     context.thread_count = settings.threads
-    context.color_range = _FULL_RANGE if _is_full(picture) else picture.color_range
+    context.color_range = _FULL_RANGE if is_full(picture) else picture.color_range
     context.colorspace = picture.matrix
     context.color_primaries = picture.primaries
     context.color_trc = picture.transfer
@@ -253,6 +269,8 @@ def _add_video(
     if coded.encoder not in ("ffv1", "prores_ks"):
         context.gop_size = max(1, round(settings.gop_s * rate))
     options = encoder_options(coded.encoder, settings.crf, settings.preset, settings.threads)
+    if picture.chroma not in (UNSPECIFIED, "left"):  # players take what says nothing for `left`
+        options["chroma_sample_location"] = picture.chroma
     context.options = seam.narrowed(options, settings.preset) if seam is not None else options
     if coded.encoder == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes a page to stderr for every segment

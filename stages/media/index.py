@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from stages.arrays import F64, I64, Bool, check_shapes, pack, unpack
 from stages.errors import DubError
 from stages.media import storage
+from stages.media.chroma import UNSPECIFIED, chroma_location
 from stages.media.open import open_media, video_stream
 from stages.media.settings import MediaLimits
 from stages.media.upright import Upright, check_turn, rotation_of
@@ -26,6 +27,7 @@ from stages.media.whole import check_whole
 _LATEST_S = 10**10
 """Latest moment of a file's clock in seconds, three hundred years: up to it seconds in float64 are exact to 2 µs."""
 _GRID = ("pts", "dts", "coded", "duration")
+_PROGRESSIVE = 1  # of FFmpeg's field orders: 0 is unknown, those above are interlaced
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 
 
@@ -48,6 +50,10 @@ class Picture:
     """Average frames a second, only a hint for encoders."""
     language: str
     container: str
+    interlaced: bool
+    """Whether the stream's header says so; single frames may without it."""
+    chroma: str
+    """Where the chroma samples of 4:2:0 lie, as `stages.media.chroma` names it."""
     rotation: int
     """How far players turn the pictures counter-clockwise, by the display matrix: 0, 90, 180 or 270 degrees."""
 
@@ -166,7 +172,7 @@ def index_video(url: str, limits: MediaLimits | None = None) -> VideoIndex:
         rows = _packets(container, stream, path, limits)
         if not len(rows):
             raise DubError("no_video", f"{path}: its video stream has no frames")
-        return _grid(path, rows, stream, container)
+        return _grid(path, rows, stream, container, limits)
 
 
 def _packets(container: InputContainer, stream: VideoStream, path: Path, limits: MediaLimits) -> I64:
@@ -212,7 +218,7 @@ def _from_first_keyframe(rows: I64) -> I64:
     return np.asarray(rows[first:][shown], np.int64)
 
 
-def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer) -> VideoIndex:
+def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer, limits: MediaLimits) -> VideoIndex:
     time_base = stream.time_base
     if time_base is None:
         raise DubError("unsupported", f"{path}: its video stream has no time base")
@@ -226,6 +232,21 @@ def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer)
         )
     if len(gaps) and gaps.min() <= 0:
         raise DubError("unsupported", f"{path}: two frames share one timestamp; remux it first")
+    if pts[0] < 0:  # a transport stream whose clock of 26.5 hours runs over; no delivery could show those frames
+        raise DubError(
+            "unsupported",
+            f"{path}: it begins before 0 of its clock; remux it first (ffmpeg -i IN -map 0 -c copy OUT.mkv)",
+        )
+    # AVI has no times: FFmpeg counts coded pictures, and where it cannot put B-frames in their order nobody knows it.
+    if (
+        "avi" in container.format.name
+        and stream.codec_context.has_b_frames
+        and len(gaps) > 1
+        and (coded[1:] > coded[:-1]).all()
+    ):
+        raise DubError(
+            "unsupported", f"{path}: B-frames without timestamps; encode it anew first (ffmpeg -i IN -crf 12 OUT.mp4)"
+        )
     # Containers without frame durations, and those that round them, still give the gaps exactly.
     last = _last_duration(rows, coded, stream, time_base)
     return VideoIndex(
@@ -237,7 +258,7 @@ def _grid(path: Path, rows: I64, stream: VideoStream, container: InputContainer)
         time_base=Fraction(time_base),
         # A transport stream's clock starts anywhere; a film with its picture delayed starts at 0 all the same.
         zero_s=max(0, container.start_time or 0) / av.time_base,
-        picture=_picture(path, stream, container),
+        picture=_picture(path, stream, container, limits),
     )
 
 
@@ -260,7 +281,7 @@ def _last_duration(rows: I64, coded: I64, stream: VideoStream, time_base: Fracti
     return max(own, round((hours * 3600 + minutes * 60 + seconds) / time_base) - int(shown[0]))
 
 
-def _picture(path: Path, stream: VideoStream, container: InputContainer) -> Picture:
+def _picture(path: Path, stream: VideoStream, container: InputContainer, limits: MediaLimits) -> Picture:
     context = stream.codec_context
     if context is None or context.pix_fmt is None:
         raise DubError("unsupported", f"{path}: no decoder for its video codec")
@@ -279,6 +300,8 @@ def _picture(path: Path, stream: VideoStream, container: InputContainer) -> Pict
         rate=(rate.numerator, rate.denominator),
         language=stream.language or "",
         container=container.format.name,
+        interlaced=context.field_order > _PROGRESSIVE,
+        chroma=chroma_location(path, stream.index, limits) if "420p" in context.pix_fmt else UNSPECIFIED,
         rotation=_rotation(path, stream, container),
     )
 

@@ -63,6 +63,8 @@ def write_still(path: Path, target: Path, rate: float, limits: MediaLimits) -> N
         rate=(steps.numerator, steps.denominator),
         language="",
         container="mp4",
+        interlaced=False,
+        chroma="left",
         rotation=0,
     )
     frame = av.VideoFrame(width, height, picture.pix_fmt)

@@ -10,7 +10,9 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from stages.errors import DubError
-from stages.media.index import VideoIndex
+from stages.media.chroma import UNSPECIFIED
+from stages.media.encode import is_full
+from stages.media.index import Picture, VideoIndex
 from stages.media.language import iso639_2
 from stages.media.open import open_media
 from stages.media.timeline import Timeline
@@ -19,6 +21,7 @@ from stages.mux.tracks import TRUSTED, Carried, Track, amount, flag_names, is_ch
 
 _MATROSKA_CLOCK_S: Final = Fraction(1, 2000)  # MKV rounds times to the millisecond (media.md 7.1)
 _END_S: Final = Fraction(1, 1000)  # and so do edit lists the film's end
+_UNTAGGED: Final = 2  # matrix, primaries and transfer (H.273)
 _DUB_S: Final = 0.002
 """A millisecond of Matroska's clock, and one of an edit list's."""
 _HEARD: Final = ("video", "audio", "subtitle")
@@ -44,7 +47,27 @@ def check_pictures(made: VideoIndex, timeline: Timeline, suffix: str) -> list[st
     end_s = abs(made.end_pts * made.time_base - timeline.end_pts * timeline.time_base)
     if end_s > _END_S:
         raise DubError("internal", f"the finished film's picture ends {float(end_s) * 1e3:.3f} ms off")
-    return [f"frame times rounded by up to {float(error_s) * 1e3:.2f} ms: MKV keeps milliseconds"] if error_s else []
+    notes = [f"frame times rounded by up to {float(error_s) * 1e3:.2f} ms: MKV keeps milliseconds"] if error_s else []
+    return [*notes, *_lost_facts(made.picture, timeline.picture, suffix)]
+
+
+def _lost_facts(made: Picture, source: Picture, suffix: str) -> list[str]:
+    """A note for what the source says of its pictures and the delivery does not. Raises DubError `internal`: range."""
+    if is_full(made) != is_full(source):
+        raise DubError("internal", f"{suffix} does not keep the pictures' range with {made.codec}; deliver it as .mp4")
+    facts = {
+        "matrix": (made.matrix, source.matrix),
+        "primaries": (made.primaries, source.primaries),
+        "transfer": (made.transfer, source.transfer),
+        # What says nothing has square pixels, and its chroma at the left.
+        "sample aspect ratio": tuple(f"{p.sar[0] or 1}:{p.sar[1]}" for p in (made, source)),
+        "place of chroma samples": tuple("left" if p.chroma == UNSPECIFIED else p.chroma for p in (made, source)),
+    }
+    return [
+        f"the picture's {what} was {was} and is {now}: {made.codec} in {suffix} does not keep it"
+        for what, (now, was) in facts.items()
+        if now != was and was != _UNTAGGED
+    ]
 
 
 def check_tracks(path: Path, planned: Sequence[Track], carried: Carried) -> list[str]:

@@ -53,7 +53,8 @@ def join_segments(pieces: Sequence[Piece], timeline: Timeline, target: Path, sou
         open_media(like, TRUSTED) as first,
         av.open(str(target), "w", format=muxer_for(_codec(first)), options=exact_clock(timeline.time_base)) as output,
     ):
-        stream = output.add_stream_from_template(video_stream(first, like))
+        # Opaque: of a decoder called otherwise than its codec (libdav1d) PyAV finds no encoder.
+        stream = output.add_stream_from_template(video_stream(first, like), opaque=True)
         stream.codec_context.extradata = header
         stream.time_base = clock
         if timeline.picture.sar[0]:  # a template does not bring what only the container says (ffv1)

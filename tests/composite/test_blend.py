@@ -21,7 +21,7 @@ BOX = (37, 21, 124, 118)
 
 
 def colour(pix_fmt: str = "yuv420p", conversion: str = "accurate", size: tuple[int, int] = SIZE) -> RegionColour:
-    picture = Picture("h264", *size, pix_fmt, (0, 1), 0, 2, 2, 2, (25, 1), "", "mov", 0)
+    picture = Picture("h264", *size, pix_fmt, (0, 1), 0, 2, 2, 2, (25, 1), "", "mov", False, "left", 0)
     return RegionColour(picture, MediaSettings(conversion=conversion))
 
 

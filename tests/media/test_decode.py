@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -276,18 +277,79 @@ def test_a_picture_that_changes_size_midway_is_refused(tmp_path: Path) -> None:
 
 
 def supported(path: Path) -> str:
-    index = index_video(str(path))
     try:
+        index = index_video(str(path))
         check_supported(path, index, first_frame(path, index))
     except DubError as error:
         return f"{error.code}: {error.message.partition(': ')[2]}"
     return ""
 
 
-def test_what_would_come_out_wrong_is_refused_in_words(tmp_path: Path) -> None:
+DEEP = {"pix_fmt": "yuv420p10le", "codec": "libx265"}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_refused_with_the_way_to_sdr(tmp_path: Path, suffix: str, transfer: int, name: str) -> None:
+    path = clip(tmp_path / f"a{suffix}", steady(3), **DEEP, tags={"color_trc": transfer, "colorspace": 9})
+    said = supported(path)
+    assert said.startswith("unsupported: frame 0 is HDR") or said.startswith("unsupported: HDR")
+    assert f"({name})" in said
+    assert "tonemap" in said
+
+
+def test_dolby_vision_is_refused_though_it_is_tagged_as_nothing(tmp_path: Path) -> None:
+    """No encoder here writes its metadata; this is how PyAV hands them over."""
+    path = clip(tmp_path / "a.mp4", steady(3), **DEEP)
+    index = index_video(str(path))
+    for kind in ("DOVI_METADATA", "DOVI_RPU_BUFFER"):
+        with pytest.raises(DubError, match="Dolby Vision; dub the SDR version"):
+            check_supported(path, index, SimpleNamespace(side_data={kind: b""}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("matrix", [8, 10, 14])
+def test_colours_that_nothing_here_converts_are_refused(tmp_path: Path, matrix: int) -> None:
+    path = clip(tmp_path / "a.mp4", steady(3), **DEEP, tags={"colorspace": matrix})
+    assert "convert it to BT.709 first" in supported(path)
+
+
+def test_sdr_of_bt_2020_in_10_bit_is_read(tmp_path: Path) -> None:
+    tags = {"color_trc": 14, "colorspace": 9, "color_primaries": 9}
+    assert supported(clip(tmp_path / "a.mp4", steady(3), **DEEP, tags=tags)) == ""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_interlaced_pictures_are_refused(tmp_path: Path, suffix: str) -> None:
+    more = TS if suffix == ".ts" else {}
+    path = clip(tmp_path / f"a{suffix}", steady(3, 90_000, 3600), **more, options={"flags": "+ildct+ilme"})
+    assert "interlaced; deinterlace it first (ffmpeg -i IN -vf bwdif" in supported(path)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "ffv1"])
+@pytest.mark.parametrize("order", [2, 3])
+def test_interlacing_that_only_the_header_tells_is_believed(tmp_path: Path, codec: str, order: int) -> None:
+    path = clip(tmp_path / "a.mkv", steady(3), tags={"field_order": order}, codec=codec)
+    assert "interlaced, by its header; deinterlace it first" in supported(path)
+
+
+def test_what_is_progressive_by_its_header_is_read(tmp_path: Path) -> None:
+    assert supported(clip(tmp_path / "a.mov", steady(3), tags={"field_order": 1})) == ""
+
+
+def test_a_film_that_turns_interlaced_is_refused_where_it_does(tmp_path: Path) -> None:
+    """Archive material between new scenes: the first frame and the header know nothing of it."""
+    new = clip(tmp_path / "new.ts", steady(5, 90000, 3600), **TS)
+    old = clip(tmp_path / "old.ts", steady(5, 180000, 3600), options={"flags": "+ildct+ilme"}, **TS)
+    both = tmp_path / "both.ts"
+    both.write_bytes(new.read_bytes() + old.read_bytes())
+    assert supported(both) == ""
+    index = index_video(str(both))
+    with pytest.raises(DubError, match="frame 5 is interlaced; deinterlace it first") as caught:
+        list(read_frames(both, index, 0, len(index)))
+    assert caught.value.code == "unsupported"
+
+
+def test_formats_that_are_not_painted_are_refused_with_those_that_are(tmp_path: Path) -> None:
     assert supported(clip(tmp_path / "plain.mp4", steady(3))) == ""
-    hdr = {"pix_fmt": "yuv420p10le", "codec": "libx265", "tags": {"color_trc": 16, "colorspace": 9}}
-    assert "HDR" in supported(clip(tmp_path / "hdr.mp4", steady(3), **hdr))
-    assert "interlaced" in supported(clip(tmp_path / "woven.mp4", steady(3), options={"flags": "+ildct+ilme"}))
     ffmpeg("-i", tmp_path / "plain.mp4", "-c:v", "png", "-pix_fmt", "rgb24", tmp_path / "rgb.mov")
-    assert supported(tmp_path / "rgb.mov") == "unsupported: pixel format rgb24 is not built yet"
+    assert supported(tmp_path / "rgb.mov").startswith("unsupported: pictures in rgb24 are not painted; encode it in")

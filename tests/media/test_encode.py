@@ -38,7 +38,18 @@ QUICK = {"preset": "ultrafast", "threads": 1}
 
 def picture(size: tuple[int, int] = SIZE, pix_fmt: str = "yuv420p", **tags: object) -> Picture:
     plain = {"sar": (0, 1), "color_range": 0, "matrix": 2, "primaries": 2, "transfer": 2}
-    return Picture("h264", *size, pix_fmt, rate=(25, 1), language="", container="mov", rotation=0, **{**plain, **tags})
+    return Picture(
+        "h264",
+        *size,
+        pix_fmt,
+        rate=(25, 1),
+        language="",
+        container="mov",
+        interlaced=False,
+        chroma="unspecified",
+        rotation=0,
+        **{**plain, **tags},
+    )
 
 
 def segment(

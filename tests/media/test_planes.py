@@ -29,6 +29,8 @@ def picture(width: int, height: int, pix_fmt: str, **tags: int) -> Picture:
         rate=(25, 1),
         language="",
         container="mov",
+        interlaced=False,
+        chroma="left",
         rotation=0,
         **{**plain, **tags},
     )

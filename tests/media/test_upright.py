@@ -58,7 +58,7 @@ def test_regions_are_even_aligned_in_the_planes_also_at_odd_sizes(
 
 
 def index_of(width: int, height: int, rotation: int) -> VideoIndex:
-    plain = Picture("h264", width, height, "yuv420p", (0, 1), 0, 2, 2, 2, (25, 1), "", "mov", rotation)
+    plain = Picture("h264", width, height, "yuv420p", (0, 1), 0, 2, 2, 2, (25, 1), "", "mov", False, "left", rotation)
     zeros = np.zeros(1, np.int64)
     return VideoIndex(zeros, zeros, zeros, zeros + 1, zeros == 0, Fraction(1, 25), 0.0, plain)
 
