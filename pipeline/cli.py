@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.choice import parse_range
+from pipeline.clean import clean, parse_age
 from pipeline.config import Config, RunSettings, load_config
 from pipeline.demo import make_demo
 from pipeline.doctor import checks, usable_cores
@@ -182,6 +183,38 @@ def show_report(
         _print_report(stored_report(work, run_id))
     except DubError as error:
         _stop(error)
+
+
+@app.command("clean")
+def clean_work(
+    work: Annotated[str, typer.Argument(help="Work folder. Path or URL.")],
+    older_than: Annotated[str, typer.Option("--older-than", help="Age of the last use.", metavar="14d")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also what films need that were begun and never finished.")
+    ] = False,
+) -> None:
+    """Remove from a work folder what no run has used for long.
+
+    Segments, caches, reports of old runs, and what killed processes left. What an unfinished film needs stays; finished
+    films and other people's files are never touched. Not while a run is going on with films that old.
+
+    Examples:
+
+        dubline clean work --older-than 14d --dry-run
+
+        dubline clean s3://bucket/work --older-than 36h
+    """
+    try:
+        cleaned = clean(work, parse_age(older_than), dry_run=dry_run, unfinished=unfinished)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--older-than") from error
+    except (DubError, OSError) as error:
+        _stop(error)
+    for kind, files in cleaned.files.items():
+        _out.print(f"{kind}: {files} files, {readable_size(cleaned.bytes[kind])}")
+    verb = "would go" if dry_run else "removed"
+    _out.print(f"{verb}: {sum(cleaned.files.values())} files, {readable_size(sum(cleaned.bytes.values()))}")
 
 
 @app.command()

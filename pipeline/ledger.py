@@ -73,6 +73,10 @@ class WorkFolder:
         """plan.json and cast.npz of a film."""
         return storage.join(self.root, "films", film, name)
 
+    def used(self, film: str) -> str:
+        """Says: a run has this film, which hangs on this video and this speech; as old as the last use."""
+        return self.film(film, "used.json")
+
     def begun(self, film: str, output: str) -> str:
         """Says: from here on what is at `output` is ours."""
         return self.film(film, f"begun-{digest(output)}.json")

@@ -123,7 +123,7 @@ def _inline(work: str, name: str) -> str | None:
     """A picture of the work folder as a data: URI; None when it was cleaned away."""
     try:
         data = storage.read_bytes(storage.join(work, name))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 

@@ -56,6 +56,8 @@ class Split(Step):
         if self.config.encode.render == "smart" and not timeline.excerpt:
             film_seam(video, job, index, self.gops(job), self.config)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
+        # Written by every run that has the film: what `clean` tells the last use by.
+        write_json(self.work.used(job.film_key), {"video": job.video_key, "speech": job.speech_key})
         done = read_json(self.work.done(job.film_key, film.output), "code", "identity")
         anew = job.again and done is not None and done["code"] == "ok_passthrough"
         if done is not None and not anew and done["identity"] == _identity_of(film.output):
