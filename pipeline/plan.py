@@ -61,7 +61,7 @@ class PlannedFilm:
         )
 
 
-def plan_films(manifest: str, config: Config, work: str) -> Iterator[PlannedFilm]:
+def plan_films(manifest: str, config: Config, work: str = "work") -> Iterator[PlannedFilm]:
     """Every row of a manifest in its turn. Raises ManifestError when it cannot be read."""
     read = read_manifest(manifest, config.run.roots)
     for problem in read.problems:
