@@ -7,11 +7,9 @@ from pipeline.config import Config
 from pipeline.job import Job
 from stages.arrays import Bool
 from stages.cast.plan import Range, copied_ranges
-from stages.errors import DubError
 from stages.media.encode import encoder_for
 from stages.media.gops import Gops
-from stages.media.index import VideoIndex
-from stages.media.seam import Seam, plan_seam
+from stages.media.seam import Seam, copy_problem, plan_seam
 from stages.media.timeline import Timeline
 
 _WORTH = 0.1
@@ -31,23 +29,16 @@ class Copies:
     """Why nothing is copied, for the report."""
 
 
-def film_seam(video: Path, job: Job, index: VideoIndex, gops: Gops, config: Config) -> Seam:
-    """How a film is encoded beside copied packets. Raises DubError `unsupported` when it cannot be."""
-    encoder = encoder_for(index.picture.codec, config.encode, job.film.suffix)
-    return plan_seam(video, index, gops, encoder)
-
-
 def choose_copies(video: Path, job: Job, timeline: Timeline, gops: Gops, painted: Bool, config: Config) -> Copies:
     """Decide for a film with this cast. `painted` [m] on the output's grid.
 
     Raises DubError `unsupported` when the config asks for smart rendering and the film does not allow it.
     """
-    try:
-        seam = film_seam(video, job, timeline.index, gops, config)
-    except DubError as error:
-        if config.encode.render == "smart":
-            raise
-        return Copies(note=f"encoded in full, nothing is copied: {error.message}")
+    encoder = encoder_for(timeline.picture.codec, config.encode, job.film.suffix)
+    problem = copy_problem(timeline.picture, gops, encoder)
+    if problem and config.encode.render == "auto":
+        return Copies(note=f"encoded in full: {problem}")
+    seam = plan_seam(video, timeline.index, gops, encoder)
     kept = [timeline.unchanged(start, end) for start, end in gops.ranges.tolist()]
     end_s = timeline.times[0] + timeline.duration_s
     ranges = copied_ranges(painted, gops.ranges[kept], timeline.times, end_s, config.encode.copy_min_s)

@@ -12,12 +12,12 @@ from pipeline.roots import Roots
 from pipeline.rows import Row
 from pipeline.spans import read_spans
 from pipeline.steps.base import Step, film_cells, load_index
-from pipeline.steps.copies import film_seam
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import VideoIndex, index_video
+from stages.media.seam import plan_seam
 from stages.media.still import is_still, write_still
 from stages.mux.containers import check_deliverable
 from stages.speech.track import decode_dub
@@ -54,7 +54,7 @@ class Split(Step):
         timeline = self.timeline(job)
         check_film_background(film, timeline, self.config.media.limits)
         if self.config.encode.render == "smart" and not timeline.excerpt:
-            film_seam(video, job, index, self.gops(job), self.config)
+            plan_seam(video, index, self.gops(job), encoder)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
         # Written by every run that has the film: what `clean` tells the last use by.
         write_json(self.work.used(job.film_key), {"video": job.video_key, "speech": job.speech_key})

@@ -64,18 +64,14 @@ def plan_seam(path: Path, index: VideoIndex, gops: Gops, encoder: str) -> Seam:
     `encoder`: `stages.media.encode.encoder_for`. Raises DubError `unsupported` with the reason when nothing of the film
     can be copied.
     """
-    problem = gops.problem or _problem(index.picture, gops, encoder)
+    problem = copy_problem(index.picture, gops, encoder)
     if problem:
-        raise DubError("unsupported", f"{path}: cannot be rendered smart: {problem}; set encode.render to full")
+        raise DubError("unsupported", f"{path}: cannot be rendered smart: {problem}; set encode.render to auto or full")
     told = _told(gops)
-    ids = {set_id(unit)[1] for unit in gops.sets}
-    free = next((number for number in range(1, _HIGHEST_ID + 1) if number not in ids), None)
-    if free is None:
-        raise DubError("unsupported", f"{path}: its parameter sets use all ids; set encode.render to full")
     buffered = [sps.refs if sps.buffered is None else sps.buffered for sps in told]
     orders = [_reordered(index) if sps.reorder is None else sps.reorder for sps in told]
     return Seam(
-        sps_id=free,
+        sps_id=_free_ids(gops)[0],
         profile=min((_PROFILES[sps.profile] for sps in told), key=list(_PROFILES.values()).index),
         reorder=min(orders),
         buffered=max(1, min(16, *buffered)),
@@ -86,8 +82,16 @@ def _told(gops: Gops) -> list[Sps]:
     return [read_sps(unit) for unit in gops.sets if unit_type(unit) == SPS]
 
 
-def _problem(picture: Picture, gops: Gops, encoder: str) -> str:
-    """Why no packet of the film may stand beside our own; empty when it may."""
+def _free_ids(gops: Gops) -> list[int]:
+    """Ids for parameter sets that the source does not use."""
+    taken = {set_id(unit)[1] for unit in gops.sets}
+    return [number for number in range(1, _HIGHEST_ID + 1) if number not in taken]
+
+
+def copy_problem(picture: Picture, gops: Gops, encoder: str) -> str:
+    """Why no packet of a film may stand beside our own; empty when it may."""
+    if gops.problem:
+        return gops.problem
     told = _told(gops)
     if encoder != "libx264":
         return f"it would be encoded by {encoder}, and copied frames are H.264"
@@ -95,6 +99,8 @@ def _problem(picture: Picture, gops: Gops, encoder: str) -> str:
         return "it has no parameter sets"
     if not len(gops.ranges):
         return "none of its groups of pictures stands alone"
+    if not _free_ids(gops):
+        return "its parameter sets use all ids there are"
     for sps in told:
         if sps.profile not in _PROFILES:
             return f"x264 does not write H.264 of profile {sps.profile}"
