@@ -171,7 +171,7 @@ def test_the_plan_tells_the_length_that_comes_out(tmp_path: Path) -> None:
         {"text": "Guten Tag", "audio_longer": "freeze"},
     ]
     rows = [{"id": str(n), "video": "a.mp4", "output": f"{n}.mp4", **row} for n, row in enumerate(rows)]
-    planned = list(plan_films(str(manifest(tmp_path / "films.jsonl", *rows)), Config()))
+    planned = list(plan_films(str(manifest(tmp_path / "films.jsonl", *rows)), Config(), str(tmp_path / "work")))
     assert planned[0].problem.startswith("audio_longer: 0: the dub is 1.20 s longer")
     assert [(p.frames, p.length_s and round(p.length_s, 2)) for p in planned[1:6]] == [
         (50, 2.0),

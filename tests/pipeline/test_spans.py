@@ -198,7 +198,7 @@ def test_a_file_that_is_no_subtitle_is_a_bad_row(folder: Path, data: bytes, said
     assert report.message.startswith("a: spans ")
     assert "bad.srt" in report.message
     row = {"id": "a", "video": "a.mp4", "audio": "dub.wav", "output": "o.mp4", "spans": "bad.srt"}
-    [planned] = plan_films(str(manifest(folder / "plan.jsonl", row)), Config())
+    [planned] = plan_films(str(manifest(folder / "plan.jsonl", row)), Config(), str(folder / "work"))
     assert planned.problem.startswith("bad_row: a: spans ")
 
 

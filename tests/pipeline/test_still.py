@@ -196,7 +196,7 @@ def test_a_bad_picture_is_its_row_s_problem_in_plan_and_run(tmp_path: Path) -> N
     assert dubbed(tmp_path, "b.png").code == "not_found"
     Image.fromarray(rgb()).save(tmp_path / "c.png")
     rows = [{"id": n, "video": f"{n}.png", "audio": "dub.wav", "output": f"{n}.mp4"} for n in "abc"]
-    planned = list(plan_films(str(manifest(tmp_path / "films.jsonl", *rows)), Config()))
+    planned = list(plan_films(str(manifest(tmp_path / "films.jsonl", *rows)), Config(), str(tmp_path / "work")))
     assert [p.problem.split(":")[0] for p in planned] == ["decode_error", "not_found", ""]
     assert (planned[2].frames, planned[2].cells) == (5, 1)
     assert planned[2].length_s == pytest.approx(0.2)
