@@ -53,6 +53,8 @@ def plan_pools(nodes: Sequence[Node], workers: int | None, lips_on_gpu: bool) ->
         )
     spare = [max(0.0, node.cpus - 1) for node in nodes]
     usable, largest = sum(spare), max(spare, default=0.0)
+    # What one machine less has room for: the workers of a lost one start again on the others, beside theirs.
+    safe = usable - largest if usable - largest >= 1 else usable
     if usable < 1:
         shapes = ", ".join(f"{node.cpus:g}" for node in nodes)
         raise PreflightError(
@@ -61,7 +63,7 @@ def plan_pools(nodes: Sequence[Node], workers: int | None, lips_on_gpu: bool) ->
         )
     at_least = {stage: workers or _AT_LEAST.get(stage, 1) for stage in NEEDS}
     in_all = sum(NEEDS[stage] * size for stage, size in at_least.items())
-    share = min(1.0, usable / in_all, largest / max(NEEDS.values()))
+    share = min(1.0, safe / in_all, largest / max(NEEDS.values()))
     pools = {}
     for stage, need in NEEDS.items():
         # Floor to hundredths: the sum must stay below what is there.

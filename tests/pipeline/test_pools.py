@@ -26,6 +26,12 @@ def test_wherever_the_actors_land_one_machine_has_a_cpu_free(nodes: list[Node], 
             assert pool.min_size == pool.max_size == workers
 
 
+def test_the_workers_fit_on_one_machine_less() -> None:
+    """The actors of a lost machine start again on the others; there, too, one CPU stays free for Ray Data's own."""
+    pools = plan_pools([Node(2, 0)] * 3, None, lips_on_gpu=False)
+    assert sum(pool.cpus * pool.min_size for pool in pools.values()) <= 2
+
+
 @pytest.mark.parametrize("nodes", [[Node(1, 0)], [Node(1, 0)] * 8, []])
 def test_machines_of_one_cpu_are_refused_with_a_way_out(nodes: list[Node]) -> None:
     with pytest.raises(PreflightError, match="--executor inline"):
