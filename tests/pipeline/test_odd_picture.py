@@ -154,7 +154,8 @@ def test_odd_sizes_are_unsupported_or_padded_as_set(tmp_path: Path, size: tuple[
 @pytest.mark.parametrize(
     ("suffix", "codec", "made_by"),
     [
-        (".mkv", "libsvtav1", "av1"),
+        (".webm", "auto", "vp9"),
+        (".webm", "libsvtav1", "av1"),
         (".mov", "prores_ks", "prores"),
         (".mkv", "libvpx-vp9", "vp9"),
         (".mp4", "libsvtav1", "av1"),
