@@ -13,7 +13,7 @@ from stages.media.index import VideoIndex, index_video
 from stages.media.open import PROTOCOLS, open_media, video_stream
 from stages.media.timeline import Timeline
 from stages.mux.check import check_copy, check_pictures, check_tracks
-from stages.mux.containers import check_deliverable, suffix_of
+from stages.mux.containers import MATROSKA, check_deliverable, suffix_of
 from stages.mux.copied import Piece
 from stages.mux.ffmpeg import arguments, media_input, run
 from stages.mux.settings import MuxSettings
@@ -165,8 +165,13 @@ def _command(
                 options[f"bsf:{place}"] = f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{end_s:.6f}/TB-PTS)"
     if sound.way.encoder in {"aac", "libopus"}:
         options["b:a:0"] = f"{settings.audio_bitrate_kbps}k"
+    if target.suffix in MATROSKA:
+        # A run-up that the muxer does not know of must not move the whole film: it stays before 0.
+        options["avoid_negative_ts"] = "disabled"
     if target.suffix in {".mp4", ".mov"}:
-        options["movflags"] = "+faststart"
+        # What Apple's cameras write has names of its own, which only this table of tags keeps.
+        apple = target.suffix == ".mov" and any(name.startswith("com.apple.") for name in carried.tags)
+        options["movflags"] = "+faststart+use_metadata_tags" if apple else "+faststart"
         if _codec(picture) == "hevc":
             options["tag:v:0"] = "hvc1"  # players of Apple's know HEVC by no other tag (media.md 3.7)
     command = arguments(ffmpeg.output(*streams, f"file:{target}", **options), level=sound.level)

@@ -182,6 +182,10 @@ def choose_way(dub: Dub, packets: Packets, suffix: str, settings: MuxSettings, *
         (dub.not_finite, "samples of it were no numbers"),
         (not plays_audio(suffix, codec), f"players of {suffix} do not play {codec}"),
         (packets.problem, packets.problem),
+        (
+            codec == "vorbis" and suffix in MATROSKA and packets.first_s < packets.begins_s,
+            f"{suffix} has no place for its run-up",
+        ),
     )
     why = next((reason for holds, reason in reasons if holds), None)
     if why is None:

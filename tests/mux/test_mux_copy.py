@@ -146,6 +146,21 @@ def test_whatever_has_to_be_done_to_a_sound_prevents_a_copy(tmp_path: Path) -> N
     assert choose_way(Dub(**plain), packets, ".mp4", MuxSettings(audio_codec="alac")).encoder == "alac"
 
 
+def test_a_source_s_run_up_does_not_move_the_film(tmp_path: Path) -> None:
+    """Vorbis begins before 0, and Matroska's muxer knows of that for AAC and Opus only."""
+    film, ogg = clip(tmp_path / "a.mp4", steady(25)), tmp_path / "dub.ogg"
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1.5:r=48000", "-c:a", "libvorbis", ogg)
+    ffmpeg("-copyts", "-i", film, "-i", ogg, "-map", 0, "-map", 1, "-c", "copy", tmp_path / "both.mp4")
+    for suffix, way in ((".mkv", "encoded as aac: .mkv has no place"), (".mp4", "encoded as aac: players of .mp4")):
+        made = deliver(tmp_path / "both.mp4", ogg, f"out{suffix}")
+        assert times(made.path) == times(film)
+        assert made.delivery.sound.startswith(way)
+        assert payloads(made.path, 1) == payloads(ogg)
+        for track in (0, 1):
+            _, places, rate = heard(made.path, track)
+            assert abs(places[0]) <= 0.004 * rate
+
+
 def test_a_film_of_whole_milliseconds_keeps_its_times_beside_a_primed_dub(tmp_path: Path) -> None:
     """Matroska has no times before 0: a run-up that its muxer does not know of would move the whole film."""
     film = clip(tmp_path / "a.mkv", steady(25, step=40), **MS)

@@ -80,6 +80,17 @@ def test_tags_without_a_place_are_named(tmp_path: Path) -> None:
     assert deliver(film).notes == "metadata left out: DIRECTOR: .mp4 has no place for it"
 
 
+def test_a_camera_s_own_tags_stay_in_quicktime(tmp_path: Path) -> None:
+    film, tags = tmp_path / "apple.mov", ["-metadata", "com.apple.quicktime.make=Apple", "-metadata", "title=T"]
+    ffmpeg("-i", clip(tmp_path / "a.mp4", steady(12)), "-c", "copy", "-movflags", "use_metadata_tags", *tags, film)
+    made = deliver(film, name="out.mov", language="de")
+    with av.open(str(made.path)) as container:
+        assert container.metadata["com.apple.quicktime.make"] == "Apple"
+        assert container.metadata["title"] == "T"
+    assert made.notes == ""
+    assert "com.apple.quicktime.make: .mp4 has no place" in deliver(film).notes
+
+
 def test_a_language_s_region_is_in_the_title(tmp_path: Path) -> None:
     film = clip(tmp_path / "a.mp4", steady(12))
     for suffix, letters in ((".mp4", "por"), (".mkv", "por")):
