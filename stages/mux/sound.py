@@ -16,6 +16,7 @@ from stages.mux.containers import MATROSKA, audio_encoder, plays_audio
 from stages.mux.ffmpeg import arguments, media_input, run
 from stages.mux.settings import MuxSettings
 from stages.mux.tracks import TRUSTED, amount, codec_of
+from stages.speech.samples import LOUDEST
 from stages.speech.track import choose_track
 
 # As `decode_dub` hears them: these count from 0, all others' clocks begin wherever their first packet does.
@@ -31,7 +32,7 @@ _CEILING: Final = 0.891
 """Where the limiter of a mix begins: -1 dBFS, the highest peak that EBU R128 wants to see."""
 _LAYOUTS: Final = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _OPUS_LAYOUTS: Final = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"  # libopus knows no side speakers: 5.1(side) is refused
-_FINITE: Final = "if(isnan(val(ch))+isinf(val(ch)),0,val(ch))"
+_FINITE: Final = f"if(lt(abs(val(ch)),{LOUDEST:.0f}),val(ch),0)"  # as the mouths have it; false for NaN
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from stages.media.storage import publishing
 
 RATE: Final = 16_000
 """Samples a second of every dub, as all generators hear it (wav2lip.md 3.1)."""
+LOUDEST: Final = 1e4
+"""Samples at this distance from 0 and beyond are damage, like those that are no numbers: 80 dB over full scale.
+FFmpeg's AAC encoder never comes back from a second of 1e6 (measured), and gives up at 1e16."""
 
 
 class Samples:

@@ -23,10 +23,10 @@ from stages.media.language import iso639_2
 from stages.media.open import open_media
 from stages.media.settings import MediaLimits
 from stages.media.whole import check_whole
-from stages.speech.samples import RATE, SampleWriter, writing_samples
+from stages.speech.samples import LOUDEST, RATE, SampleWriter, writing_samples
 from stages.speech.settings import SpeechSettings
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised whenever the same file gives other samples."""
 
 # One step of the integer formats that FFmpeg decodes PCM to; wav2lip.md 3.1: 16 bit is divided by 32768.
@@ -66,7 +66,7 @@ class Dub:
     silence_s: float
     """Silence put in where the timestamps leave a hole or begin after 0."""
     replaced: int
-    """Source samples that were no finite number and became 0."""
+    """Source samples that were no number, or an absurd one, and became 0."""
     damaged: int
     """Packets that could not be decoded: silence, or left out of a file that stores no times."""
 
@@ -314,7 +314,7 @@ class _Run:
 
 
 def _mono(frame: AudioFrame, path: Path | str) -> tuple[F32, int]:
-    """float32[n] mean of a frame's channels, and how many of its samples were not finite and became 0."""
+    """float32[n] mean of a frame's channels, and how many samples were no number or an absurd one."""
     try:
         raw = frame.to_ndarray()
     except (ValueError, KeyError) as error:
@@ -327,7 +327,7 @@ def _mono(frame: AudioFrame, path: Path | str) -> tuple[F32, int]:
     if kind in _FULL_SCALE:
         scale = np.float32(_FULL_SCALE[kind])
         sound = sound / scale if kind != "u8" else (sound - scale) / scale
-    finite = np.isfinite(sound)
+    finite = np.abs(sound) < LOUDEST  # false for NaN
     replaced = sound.size - int(np.count_nonzero(finite))
     if replaced:
         sound[~finite] = 0.0
