@@ -103,7 +103,7 @@ def _learn(units: list[bytes], known: dict[tuple[int, int], bytes]) -> str:
         kind = unit_type(unit)
         if kind in FOREIGN:
             return f"it holds NAL units of type {kind} (partitions, layers or views)"
-        if kind in (SPS, PPS) and known.setdefault(set_id(unit), unit) != unit:
+        if kind in (SPS, PPS) and unit not in known.values() and known.setdefault(set_id(unit), unit) != unit:
             # Which one a copied picture means would depend on where a player begins.
             return f"its parameter set {set_id(unit)[1]} changes in the middle of the film"
     return ""

@@ -21,6 +21,9 @@ _SAR = (
 _OWN_SAR = 255
 _UNSPECIFIED = 2
 _MAX_SETS = {SPS: 31, PPS: 255}  # what MP4's configuration can count
+_HIGHEST_ID = {SPS: 31, PPS: 255}  # 7.4.2.1.1, 7.4.2.2
+_LONGEST_SPS = 4096  # bytes; all its lists together are some 2 KB, and reading takes the square of its length
+_LONGEST_ID = 16  # bytes
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def unit_type(unit: bytes) -> int:
 
 def read_sps(unit: bytes) -> Sps:
     """Read a sequence parameter set. Raises ValueError when it is none."""
+    if len(unit) > _LONGEST_SPS:
+        raise ValueError(f"a parameter set of {len(unit)} bytes")
     bits = _Bits(unit)
     profile, constraints, level, number = bits.u(8), bits.u(8), bits.u(8), bits.ue()
     chroma, depths = 1, (8, 8)
@@ -193,9 +198,12 @@ def _skip_rates(bits: _Bits) -> bool:
 
 
 def set_id(unit: bytes) -> tuple[int, int]:
-    """The type and the id of a parameter set: what a later one with the same pair replaces."""
+    """The type and the id of a parameter set: what a later one with the same pair replaces. Raises ValueError."""
     kind = unit_type(unit)
-    return kind, read_sps(unit).id if kind == SPS else _Bits(unit).ue()
+    number = read_sps(unit).id if kind == SPS else _Bits(unit[:_LONGEST_ID]).ue()
+    if number > _HIGHEST_ID[kind]:
+        raise ValueError(f"a parameter set of id {number}")
+    return kind, number
 
 
 def split_units(data: bytes, length_bytes: int) -> list[bytes]:

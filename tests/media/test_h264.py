@@ -118,6 +118,16 @@ def test_nonsense_is_a_value_error(data: bytes, length_bytes: int) -> None:
             continue
 
 
+def test_parameter_sets_that_nobody_writes_are_refused(tmp_path: Path) -> None:
+    """An id that no decoder has room for, and a set whose reading would take hours."""
+    [sps, pps] = read_header(header_of(clip(tmp_path / "a.mp4", steady(3))))[1]
+    assert set_id(pps) == (PPS, 0)
+    with pytest.raises(ValueError, match="id 256"):
+        set_id(bytes([PPS, 0b00000000, 0b10000000, 0b10000000]))
+    with pytest.raises(ValueError, match="100000 bytes"):
+        set_id(sps + bytes(100_000 - len(sps)))
+
+
 def test_cut_short_is_told(tmp_path: Path) -> None:
     header = header_of(clip(tmp_path / "a.mp4", steady(3)))
     for length in range(1, len(header) - 4):  # the last four bytes are the chroma format and the depths

@@ -231,3 +231,19 @@ def test_progress_takes_copied_shards_for_done() -> None:
     line = progress.line()
     assert "shards 2/2" in line
     assert "about 0:00 left" in line
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_makes_the_film_that_this_process_makes(lecture: Path, tmp_path: Path) -> None:
+    """Copied shards, painted ones and the check, each in a worker of its own."""
+    run(lecture, tmp_path, "inline.mp4")
+    row = {"id": "a", "video": str(lecture / "a.mp4"), "audio": str(lecture / "dub.wav"), "output": "ray.mp4"}
+    config = Config.model_validate({"encode": SETTINGS, "split": {"shard_s": 0.3}, "run": {"workers": 1}})
+    report = dub(str(manifest(tmp_path / "m.jsonl", row)), config, str(tmp_path / "ray"), executor="ray").films["a"]
+    assert (report.code, report.copied, report.message) == ("ok", 60, "")
+    one, other = pictures(tmp_path / "inline.mp4"), pictures(tmp_path / "ray.mp4")
+    assert len(one) == len(other) == FRAMES
+    apart = [k for k, (a, b) in enumerate(zip(one, other, strict=True)) if not same(a, b)]
+    assert set(apart) <= set(SPOKEN), "shards are encoded apart, copies are the source's"
