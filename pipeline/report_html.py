@@ -38,6 +38,7 @@ ADVICE: Final = {
     "timeout": "Run it again; if it stays, look at the storage, or raise the limit that the message names.",
     "crashed": "A worker died. Run the same command again; if it stays, try this film alone.",
     "weights_missing": "Fetch the weights: `dubline weights list` shows what is there.",
+    "disk_full": "Make room on the disk that the message names, and run the same command again.",
     "internal": "This is a fault of dubline or of its installation. Run again; if it stays, report it with this page.",
 }
 """What to do by a film's code, beside its own message."""

@@ -17,6 +17,7 @@ CODES: Final = (
     "timeout",
     "crashed",
     "weights_missing",
+    "disk_full",
     "internal",
 )
 """Everything a film or shard can end with (design section 5)."""

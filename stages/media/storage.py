@@ -162,14 +162,14 @@ def publishing(url: str, suffix: str = "") -> Iterator[Path]:
 
 @contextmanager
 def naming_the_disk(folder: Path) -> Iterator[None]:
-    """For a block that writes into `folder`: a full disk is a DubError `internal` that names it and says what to do."""
+    """For a block that writes into `folder`: a full disk is a DubError `disk_full` that names it and says what to do."""
     try:
         yield
     except OSError as error:  # PyAV's errors are OSErrors too
         if error.errno not in NO_ROOM:
             raise
         where = f"{folder}: no room left to write ({error.strerror})"
-        raise DubError("internal", f"{where}; make room there and run the same command again") from error
+        raise DubError("disk_full", f"{where}; make room there and run the same command again") from error
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def scratch_folder() -> Iterator[Path]:
 def check_writable(url: str) -> None:
     """Refuse before any work an output that cannot be written at its end; its folder is made.
 
-    What a bucket takes is known only once it is asked to. Raises DubError `bad_row`, `internal` for a full disk.
+    What a bucket takes is known only once it is asked to. Raises DubError `bad_row`, `disk_full`.
     """
     if not is_local(url):
         return

@@ -63,7 +63,7 @@ def left(folder: Path) -> list[str]:
 def test_a_full_disk_at_the_output_leaves_nothing_half_and_the_next_run_goes_on(folder: Path, disk: Disk) -> None:
     out = disk(folder / "out", "size=64k")
     _, first = run(folder)
-    assert (first.code, first.stage) == ("internal", "mux")
+    assert (first.code, first.stage) == ("disk_full", "mux")
     assert str(out) in first.message
     assert "No space left" in first.message
     assert "make room there and run the same command again" in first.message
@@ -101,7 +101,7 @@ def test_a_full_scratch_disk_is_named(folder: Path, disk: Disk, monkeypatch: pyt
     scratch = disk(folder / "scratch", "size=64k")
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     _, first = run(folder)
-    assert first.code == "internal", first.message
+    assert first.code == "disk_full", first.message
     assert str(scratch) in first.message
     assert "make room" in first.message
     assert left(scratch) == []
@@ -122,7 +122,7 @@ def test_a_file_larger_than_the_system_allows_is_the_same_error(tmp_path: Path) 
     said = subprocess.run(
         [sys.executable, "-c", script, str(target)], capture_output=True, text=True, check=True
     ).stdout
-    assert said.startswith(f"internal {tmp_path}: no room left to write")
+    assert said.startswith(f"disk_full {tmp_path}: no room left to write")
     assert left(tmp_path) == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096
 

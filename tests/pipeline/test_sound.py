@@ -169,3 +169,18 @@ def test_another_background_under_the_same_name_is_another_film(folder: Path) ->
     again = run(folder, {"background": "music.wav"}, run={"overwrite": True}).films["f0"]
     assert not again.kept
     assert again.shards_made == 0
+
+
+def test_a_dub_with_a_third_of_its_packets_damaged_is_delivered_with_silence_there(folder: Path) -> None:
+    """ffmpeg's own limit of errors must not be stricter than ours."""
+    path = sounds.write(folder / "worn.mp4", sounds.Sound(sounds.noise(1.0, 48000), 48000, "flac"))
+    data = bytearray(path.read_bytes())
+    hurt = slice(len(data) // 2, len(data) * 6 // 7)
+    data[hurt] = b"\xff" * len(data[hurt])
+    path.write_bytes(data)
+    film_report = run(folder, {"audio": "worn.mp4"}).films["f0"]
+    assert film_report.code == "ok", film_report.message
+    assert any("damaged packets" in note for note in film_report.notes)
+    samples, rate = channels(folder / "out/0.mp4")
+    assert np.abs(samples[: rate // 4]).max() > 0.1
+    assert np.abs(samples[int(0.6 * rate) : int(0.8 * rate)]).max() < 1e-3
