@@ -162,7 +162,7 @@ def publishing(url: str, suffix: str = "") -> Iterator[Path]:
 
 @contextmanager
 def naming_the_disk(folder: Path) -> Iterator[None]:
-    """For a block that writes into `folder`: a full disk is a DubError `disk_full` that names it and says what to do."""
+    """For a block that writes into `folder`: a full disk is a DubError `disk_full` that names it."""
     try:
         yield
     except OSError as error:  # PyAV's errors are OSErrors too

@@ -22,8 +22,8 @@ def media_input(path: Path, **options: str) -> Any:
 
 def arguments(output: Any, *, level: str = "error") -> list[str]:
     """The command of an ffmpeg-python output. `level`: `info` where a filter's words are wanted."""
-    # Without copyts ffmpeg moves every input to 0 by itself, and picture and sound apart (media.md 7.3). How much damage
-    # is too much is decided where a dub is first decoded; ffmpeg counts a packet's errors twice and would be stricter.
+    # Without copyts ffmpeg moves every input to 0 by itself, and picture and sound apart (media.md 7.3). How much
+    # damage is too much is decided where a dub is first decoded; ffmpeg counts a packet's errors twice.
     own = ("-copyts", "-max_error_rate", "1", "-nostdin", "-nostats", "-y", "-hide_banner", "-loglevel", level)
     output = output.global_args(*own)
     return [imageio_ffmpeg.get_ffmpeg_exe(), *output.get_args()]
