@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,18 +16,18 @@ from pipeline.clean import clean, parse_age
 from pipeline.config import Config, RunSettings, load_config
 from pipeline.demo import make_demo
 from pipeline.doctor import checks, usable_cores
-from pipeline.estimate import disks, readable_size, total
+from pipeline.estimate import readable_size
 from pipeline.manifest import ManifestError
 from pipeline.overrides import ConfigError
-from pipeline.plan import PlannedFilm, plan_films
+from pipeline.plan import plan_films
 from pipeline.pools import NEEDS, Node, PreflightError, plan_pools
 from pipeline.progress import Progress
 from pipeline.report import RunReport
-from pipeline.report_files import page_of, stored_report
-from pipeline.report_html import exit_meaning
+from pipeline.report_files import stored_report
 from pipeline.rows import Row
 from pipeline.run import dub
 from pipeline.run import retry as run_again
+from pipeline.terminal import err, out, print_report, print_room, stop
 from stages.errors import DubError
 from stages.weights import Weights
 
@@ -42,10 +41,6 @@ weights_app = typer.Typer(no_args_is_help=True, help="Model weights: what there 
 app.add_typer(weights_app, name="weights")
 _Told = TypeVar("_Told")
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer brings along
-_LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
-_out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
-_err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-
 Manifest = Annotated[str, typer.Argument(help="JSONL, CSV or Parquet, a path or any fsspec URL.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file, such as configs/wav2lip.yaml.")]
 Overrides = Annotated[
@@ -103,7 +98,7 @@ def run(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--range") from error
     report = _dub(manifest, settings, work, executor, address, only or [], seconds)
-    _print_report(report)
+    print_report(report)
     raise typer.Exit(report.exit_code(settings.run.fail_on))
 
 
@@ -131,9 +126,9 @@ def retry(
         ),
     )
     if report is None:
-        _out.print("every film of that run is well")
+        out.print("every film of that run is well")
         return
-    _print_report(report)
+    print_report(report)
     raise typer.Exit(report.exit_code(report.settings["run"]["fail_on"]))
 
 
@@ -152,15 +147,15 @@ def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = N
     try:
         films = list(plan_films(manifest, settings, work))
     except ManifestError as error:
-        _stop(error)
+        stop(error)
     table = Table("film", "frames", "length", "picture", "cells", "shards", "problem")
     for film in films:
         table.add_row(*(Text(column) for column in film.columns()))
-    _out.print(table)
+    out.print(table)
     good = [film for film in films if not film.problem]
     frames, shards = sum(film.frames for film in good), sum(film.shards for film in good)
-    _out.print(f"{len(good)} of {len(films)} films can be dubbed: {frames} frames in {shards} shards")
-    _print_room(good, work)
+    out.print(f"{len(good)} of {len(films)} films can be dubbed: {frames} frames in {shards} shards")
+    print_room(good, work)
     raise typer.Exit(0 if len(good) == len(films) else 2)
 
 
@@ -180,9 +175,9 @@ def show_report(
         dubline report s3://bucket/work 20260314-220501-3f9a1c
     """
     try:
-        _print_report(stored_report(work, run_id))
+        print_report(stored_report(work, run_id))
     except DubError as error:
-        _stop(error)
+        stop(error)
 
 
 @app.command("clean")
@@ -210,11 +205,11 @@ def clean_work(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--older-than") from error
     except (DubError, OSError) as error:
-        _stop(error)
+        stop(error)
     for kind, files in cleaned.files.items():
-        _out.print(f"{kind}: {files} files, {readable_size(cleaned.bytes[kind])}")
+        out.print(f"{kind}: {files} files, {readable_size(cleaned.bytes[kind])}")
     verb = "would go" if dry_run else "removed"
-    _out.print(f"{verb}: {sum(cleaned.files.values())} files, {readable_size(sum(cleaned.bytes.values()))}")
+    out.print(f"{verb}: {sum(cleaned.files.values())} files, {readable_size(sum(cleaned.bytes.values()))}")
 
 
 @app.command()
@@ -229,14 +224,14 @@ def demo(
         dubline demo --folder /tmp/demo --executor inline
     """
     made = make_demo(folder)
-    _out.print(f"made {made.film} and {made.manifest}")
+    out.print(f"made {made.film} and {made.manifest}")
     settings = Config.model_validate({"run": {"overwrite": True}})
     report = _dub(str(made.manifest), settings, str(folder / "work"), executor, None)
-    _print_report(report)
+    print_report(report)
     if report.failed:
         raise typer.Exit(2)
     picture = made.compare()
-    _out.print(f"before and after: {picture}")
+    out.print(f"before and after: {picture}")
 
 
 @app.command()
@@ -244,13 +239,13 @@ def doctor(weights_dir: WeightsDir = None) -> None:
     """Check this machine: Python, libraries, ffmpeg, codecs, GPU, weights, and the workers a run would use."""
     found = checks(Weights(weights_dir))
     for check in found:
-        _out.print(f"{'ok  ' if check.ok else 'MISS'} {check.name}: {check.detail}")
+        out.print(f"{'ok  ' if check.ok else 'MISS'} {check.name}: {check.detail}")
         if not check.ok and check.advice:
-            _out.print(f"     -> {check.advice}")
+            out.print(f"     -> {check.advice}")
     pools = plan_pools([Node(max(2, int(usable_cores())), 0)], None, lips_on_gpu=False)
     for stage in NEEDS:
         pool = pools[stage]
-        _out.print(f"     workers of {stage}: {pool.min_size} to {pool.max_size}, {pool.cpus:g} CPUs each")
+        out.print(f"     workers of {stage}: {pool.min_size} to {pool.max_size}, {pool.cpus:g} CPUs each")
     raise typer.Exit(0 if all(check.ok for check in found) else 1)
 
 
@@ -261,7 +256,7 @@ def list_weights(weights_dir: WeightsDir = None) -> None:
     for held in Weights(weights_dir).list():
         size = f"{held.weight.size / 1e6:.1f}" if held.weight.size else "?"
         table.add_row(held.weight.name, held.weight.file, "yes" if held.found else "no", size, held.weight.licence)
-    _out.print(table)
+    out.print(table)
 
 
 @weights_app.command("fetch")
@@ -280,8 +275,8 @@ def fetch_weights(
         try:
             path = Weights(weights_dir).fetch(name, url)
         except DubError as error:
-            _stop(error)
-        _out.print(f"{name}: {path}")
+            stop(error)
+        out.print(f"{name}: {path}")
 
 
 @weights_app.command("verify")
@@ -294,34 +289,18 @@ def verify_weights(
     wrong = False
     for name in names or [held.weight.name for held in weights.list() if held.found]:
         try:
-            _out.print(f"ok   {name}: {weights.verify(name)}")
+            out.print(f"ok   {name}: {weights.verify(name)}")
         except DubError as error:
             wrong = True
-            _out.print(f"MISS {name}: {error}")
+            out.print(f"MISS {name}: {error}")
     raise typer.Exit(1 if wrong else 0)
-
-
-def _print_room(films: list[PlannedFilm], work: str) -> None:
-    room = total(film.room for film in films)
-    size = readable_size
-    _out.print(
-        f"work folder: about {size(room.work)} (segments {size(room.segments)}, speech {size(room.speech)}, "
-        f"faces and the like {size(room.faces)}); outputs: about {size(room.output)}"
-    )
-    _out.print(
-        f"scratch on a node: up to about {size(room.joining + room.copies)} (joining films {size(room.joining)}, "
-        f"copies of remote files {size(room.copies)})"
-    )
-    for disk in disks(room, work, [(film.output, film.room.output) for film in films]):
-        what = f"{', '.join(disk.holds)} need about {size(disk.needed)}, {size(disk.free)} are free ({disk.folder})"
-        _out.print(f"{'fits' if disk.fits else 'WARNING: does not fit'}: {what}")
 
 
 def _config(path: Path | None, overrides: list[str] | None) -> Config:
     try:
         return load_config(path, overrides or [])
     except ConfigError as error:
-        _stop(error)
+        stop(error)
 
 
 def _dub(
@@ -361,35 +340,14 @@ def _watched(progress_s: float, call: Callable[[Callable[[int], None], Callable[
     try:
         with ExitStack() as stack:
             return call(
-                lambda films: shown.append(stack.enter_context(Progress(films, _out, progress_s))),
+                lambda films: shown.append(stack.enter_context(Progress(films, out, progress_s))),
                 lambda row: shown[0].add(row),
             )
     except (ManifestError, PreflightError, DubError, OSError) as error:  # OSError: no cluster there, no room to write
-        _stop(error)
+        stop(error)
     except KeyboardInterrupt:
-        _err.print("interrupted; run the same command again to go on")
+        err.print("interrupted; run the same command again to go on")
         raise typer.Exit(130) from None
-
-
-def _print_report(report: RunReport) -> None:
-    table = Table("film", "code", "frames", "painted", "shards", "output or problem")
-    for film in report.all_films:
-        where = film.message or film.output
-        shards = f"{film.shards_made} of {film.shards}" if film.shards else "-"
-        columns = (film.id or f"line {film.line}", film.code, str(film.frames), str(film.painted), shards, where)
-        table.add_row(*(Text(column) for column in columns))
-    _out.print(table)
-    for film in report.all_films:
-        for note in film.notes:
-            _out.print(f"{film.id}: {note}")
-    good = len(report.all_films) - len(report.failed)
-    _out.print(f"{good} of {len(report.all_films)} films delivered in {report.wall_s:.1f} s: {exit_meaning(report)[1]}")
-    _out.print(f"report: {page_of(report)}")
-
-
-def _stop(error: Exception) -> NoReturn:
-    _err.print(f"dubline: {error}")
-    raise typer.Exit(1) from error
 
 
 def main() -> None:

@@ -154,13 +154,12 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
 
 
-def _value(value: Any) -> str:
-    """A fact of unknown kind."""
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_value(inner)}" for key, inner in value.items())
-    return "-" if value is None else str(value)
+def _value(value: Any, unit: str = "") -> str:
+    """A fact with its unit; a dash where there was nothing to measure."""
+    if value is None:
+        return "-"
+    text = f"{value:.1f}" if isinstance(value, float) else str(value)
+    return f"{text} {unit}".rstrip()
 
 
 @lru_cache(maxsize=1)

@@ -127,6 +127,11 @@ def test_hostile_names_and_messages_are_text(browser: Any, tmp_path: Path) -> No
         shown = report.films["a"]
         shown.code, shown.output, shown.notes = "ok", f"/{HOSTILE['quotes']}.mp4", list(HOSTILE.values())
         shown.length_s, shown.painted_s = 10.0, [[0.0, 4.0], [6.0, 10.0]]
+        shown.passed_through = [{"start_s": 4.0, "end_s": 5.0, "code": "oom", "message": HOSTILE["script"]}]
+        quiet = {"integrated_lufs": None, "true_peak_dbtp": None, "range_lu": None}
+        loud = {"integrated_lufs": -23.04, "true_peak_dbtp": -1.0, "range_lu": 5.5}
+        shown.loudness = {"source": quiet, "dub": loud, "delivered": None, "target_lufs": -23.0}
+        shown.sound = HOSTILE["quotes"]
         shown.pictures = [{"time_s": 1.0, "before": "films/x/<gone>.jpg", "after": "films/x/gone.jpg"}]
         page = tmp_path / "report.html"
         with page.open("w") as file:
@@ -138,10 +143,14 @@ def test_hostile_names_and_messages_are_text(browser: Any, tmp_path: Path) -> No
         assert browser.execute_script("return document.scripts.length + document.images.length") == 0
         heads = [head.text for head in browser.find_elements("css selector", "section.film h3")]
         assert heads == [*(" ".join(text.split()) for text in HOSTILE.values()), "a"]
-        told = [entry.text for entry in browser.find_elements("css selector", ".error p:first-child")]
-        assert f"line 1: {HOSTILE['script']}" in told
-        assert f"line 6: {HOSTILE['lines']}" in told, "line breaks of a message are kept"
-        assert "was cleaned away" in browser.find_element("tag name", "body").text
+        errors = [entry.text for entry in browser.find_elements("css selector", ".error p:first-child")]
+        assert f"line 1: {HOSTILE['script']}" in errors
+        assert f"line 6: {HOSTILE['lines']}" in errors, "line breaks of a message are kept"
+        body = browser.find_element("tag name", "body").text
+        for told in ("was cleaned away", "-23.0 LUFS", "target_lufs: -23.0", "0:04.0 to 0:05.0: oom"):
+            assert told in body
+        through = browser.execute_script("return document.querySelector('.bar i.through').style.left")
+        assert through == "40%"
         assert browser.get_log("browser") == []
         picture(browser, tmp_path / f"hostile-{width}.png")
 

@@ -1,0 +1,59 @@
+"""What the command says on a terminal or into a log."""
+
+import sys
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.estimate import disks, readable_size, total
+from pipeline.plan import PlannedFilm
+from pipeline.report import RunReport
+from pipeline.report_files import page_of
+from pipeline.report_html import exit_meaning
+
+_LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
+err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_report(report: RunReport) -> None:
+    """How a run ended, film by film, and where its report is."""
+    table = Table("film", "code", "frames", "painted", "shards", "output or problem")
+    for film in report.all_films:
+        where = film.message or film.output
+        shards = f"{film.shards_made} of {film.shards}" if film.shards else "-"
+        columns = (film.id or f"line {film.line}", film.code, str(film.frames), str(film.painted), shards, where)
+        table.add_row(*(Text(column) for column in columns))
+    out.print(table)
+    for film in report.all_films:
+        for note in film.notes:
+            out.print(f"{film.id}: {note}")
+    good = len(report.all_films) - len(report.failed)
+    out.print(f"{good} of {len(report.all_films)} films delivered in {report.wall_s:.1f} s: {exit_meaning(report)[1]}")
+    out.print(f"report: {page_of(report)}")
+
+
+def print_room(films: list[PlannedFilm], work: str) -> None:
+    """What the films would take on disks, and whether they have it."""
+    room = total(film.room for film in films)
+    size = readable_size
+    out.print(
+        f"work folder: about {size(room.work)} (segments {size(room.segments)}, speech {size(room.speech)}, "
+        f"faces and the like {size(room.faces)}); outputs: about {size(room.output)}"
+    )
+    out.print(
+        f"scratch on a node: up to about {size(room.joining + room.copies)} (joining films {size(room.joining)}, "
+        f"copies of remote files {size(room.copies)})"
+    )
+    for disk in disks(room, work, [(film.output, film.room.output) for film in films]):
+        what = f"{', '.join(disk.holds)} need about {size(disk.needed)}, {size(disk.free)} are free ({disk.folder})"
+        out.print(f"{'fits' if disk.fits else 'WARNING: does not fit'}: {what}")
+
+
+def stop(error: Exception) -> NoReturn:
+    """Say what is wrong and end with status 1."""
+    err.print(f"dubline: {error}")
+    raise typer.Exit(1) from error
