@@ -73,7 +73,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Packets:
+class SoundPackets:
     """What a dub's track consists of, and whether its packets alone are the sound that the mouths were drawn to."""
 
     codec: str
@@ -93,7 +93,7 @@ class Packets:
     """The run-up is in no container's terms, but in the codec's (MP3's LAME header)."""
 
 
-def read_packets(path: Path, track: int) -> Packets:
+def read_packets(path: Path, track: int) -> SoundPackets:
     """Go through a track's packets once, without decoding. Raises DubError `decode_error`, `no_audio`."""
     with open_media(path, TRUSTED) as container:
         stream = choose_track(container, path, track)
@@ -104,7 +104,7 @@ def read_packets(path: Path, track: int) -> Packets:
             if packet.size:
                 walk.add(packet)
         context = stream.codec_context
-        return Packets(
+        return SoundPackets(
             codec=codec_of(stream),
             rate=context.rate,
             layout=_layout(stream, path),
@@ -170,7 +170,7 @@ class Way:
     """The same in words, for the report."""
 
 
-def choose_way(dub: Dub, packets: Packets, suffix: str, settings: MuxSettings, *, changed: str = "") -> Way:
+def choose_way(dub: Dub, packets: SoundPackets, suffix: str, settings: MuxSettings, *, changed: str = "") -> Way:
     """Copy the dub, or encode it; `changed` says what else has to be done to the sound."""
     codec = packets.codec
     if settings.audio_codec != "auto":
@@ -195,7 +195,7 @@ def choose_way(dub: Dub, packets: Packets, suffix: str, settings: MuxSettings, *
     return Way(encoder, f"encoded as {encoder}: {why}")
 
 
-def copied_input(dub: Dub, packets: Packets, clock: Clock, suffix: str, scratch: Path, timeout_s: float) -> Any:
+def copied_input(dub: Dub, packets: SoundPackets, clock: Clock, suffix: str, scratch: Path, timeout_s: float) -> Any:
     """The dub's packets on the film's clock, as an ffmpeg-python stream."""
     audio = _on_clock(dub.path, dub.track, packets, clock)
     if not dub.trim and not (packets.no_edit_list and suffix in MATROSKA):
@@ -208,7 +208,7 @@ def copied_input(dub: Dub, packets: Packets, clock: Clock, suffix: str, scratch:
     return media_input(alone)["a:0"]
 
 
-def laid_out(dub: Dub, packets: Packets, clock: Clock) -> Any:
+def laid_out(dub: Dub, packets: SoundPackets, clock: Clock) -> Any:
     """The dub alone on the film's clock, holes filled with silence, as its mouths have it."""
     audio = _on_clock(dub.path, dub.track, packets, clock)
     if dub.not_finite:
@@ -216,7 +216,7 @@ def laid_out(dub: Dub, packets: Packets, clock: Clock) -> Any:
     return _trimmed(audio.filter("aresample", **{"async": "1"}), dub, clock)
 
 
-def mixed(speech: Any, dub: Dub, packets: Packets, background: Packets, clock: Clock) -> Any:
+def mixed(speech: Any, dub: Dub, packets: SoundPackets, background: SoundPackets, clock: Clock) -> Any:
     """`speech` (the dub, `laid_out`) and the background added up as they are, each at its own time.
 
     Nothing is cut: the mix lasts as long as the longer one. A limiter holds it under -1 dBFS; it looks ahead and
@@ -238,12 +238,12 @@ def mixed(speech: Any, dub: Dub, packets: Packets, background: Packets, clock: C
     return _trimmed(mix.filter("alimiter", limit=str(_CEILING), level="0", latency="1"), dub, clock)
 
 
-def mix_rate(packets: Packets, background: Packets) -> int:
+def mix_rate(packets: SoundPackets, background: SoundPackets) -> int:
     """Samples a second of a mix."""
     return min(max(packets.rate, background.rate), _MIX_RATE)
 
 
-def _on_clock(path: Path, track: int, packets: Packets, clock: Clock) -> Any:
+def _on_clock(path: Path, track: int, packets: SoundPackets, clock: Clock) -> Any:
     """A file's sound with the film's times."""
     audio = media_input(path, itsoffset=f"{clock.zero_s - packets.begins_s:.6f}")[f"a:{track}"]
     # By a filter: with -copyts, -ss counts on the clock that -itsoffset has moved.

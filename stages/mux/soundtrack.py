@@ -12,7 +12,7 @@ from stages.mux.settings import MuxSettings
 from stages.mux.sound import (
     Clock,
     Dub,
-    Packets,
+    SoundPackets,
     Way,
     choose_way,
     copied_input,
@@ -40,7 +40,7 @@ class Soundtrack:
     way: Way
     stream: Any
     """Of ffmpeg-python: what is mapped."""
-    packets: Packets
+    packets: SoundPackets
     target_lufs: float | None
     """What the loudness is brought to; None where it stays."""
     measured: dict[str, Loudness]
