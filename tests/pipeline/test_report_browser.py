@@ -61,7 +61,7 @@ def show(browser: Any, page: Path, width: int = 1280, dark: bool = False) -> Non
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": scheme})
     browser.get(page.as_uri())
 
 
@@ -110,6 +110,15 @@ def test_a_run_s_page_shows_every_picture_without_a_network(browser: Any, tmp_pa
         assert {url.split(":")[0] for url in asked_for(browser)} <= {"file", "data"}
         assert browser.get_log("browser") == []
         picture(browser, tmp_path / f"page-{width}{'-dark' if dark else ''}.png")
+    for width in (320, 800, 961):
+        show(browser, page, width)
+        assert overflow(browser) == 0, width
+    show(browser, page, 718, dark=True)  # A4 without its margins
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert overflow(browser) == 0, "on paper"
+    assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    picture(browser, tmp_path / "paper.png")
+    show(browser, page)
     text = browser.find_element("tag name", "body").text
     assert "1 of 3 films delivered" in text
     assert text.index("gone") < text.index("\na\n"), "films that failed come first"
