@@ -22,7 +22,7 @@ from pipeline.steps.composite import PaintSegment
 
 JOB = Job(film=Film(id="a", video="/a.mp4", output="/o.mp4", audio="/d.wav"), run="now", generator="mouthwarp")
 ROW = Row("shard", "a", JOB.model_dump_json(), 0, 10, 1, "0123456789abcdef0123", facts={"painted": 10})
-GONE = Attempt("composite", "here", "host", 2**22 + 1, "1", time.time(), 60.0)  # no pid is larger than 2**22
+GONE = Attempt("composite", "here", "host", 2**22 + 1, "1", time.time(), 3600.0)  # no pid is larger than 2**22
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -101,7 +101,7 @@ def test_a_row_that_had_its_tries_ends_without_being_touched(tmp_path: Path) -> 
     [
         (GONE, "crashed"),
         (replace(GONE, fate="hung"), "timeout"),
-        (replace(GONE, started=GONE.started - 3600), "timeout"),  # ended by the backstop, which leaves no word
+        (replace(GONE, started=GONE.started - 4000), "timeout"),  # ended by the backstop, which leaves no word
         (replace(GONE, fate="broken", told="CUDA error: misaligned address"), "internal"),
     ],
 )

@@ -55,7 +55,7 @@ def test_one_poisoned_shard_a_film_passes_through_and_retry_heals_it(tmp_path: P
 
     for file in poisoned.iterdir():
         file.unlink()
-    healed = retry(str(tmp_path / "work"), executor="ray")
+    healed = retry(str(tmp_path / "work"))
     assert healed is not None
     assert {film.id: (film.code, film.shards_made) for film in healed.all_films} == dict.fromkeys(WORDS, ("ok", 1))
     inline = [{**row, "output": f"inline/{row['id']}.mp4"} for row in rows]
