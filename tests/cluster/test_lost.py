@@ -15,7 +15,7 @@ from pipeline import Config, dub
 from tests.films import manifest, same_pictures
 from tests.poisoned import environment, poison, two_shards
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 _Found = TypeVar("_Found")
 
 

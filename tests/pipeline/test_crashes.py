@@ -11,7 +11,7 @@ from pipeline.run import retry
 from tests.films import manifest, same_pictures
 from tests.poisoned import poison, two_shards
 
-pytestmark = [pytest.mark.ray]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 WORDS = {
     "raise": "internal",
