@@ -26,6 +26,7 @@ _LAYOUT: Final = {
     kind: re.compile(pattern)
     for kind, pattern in {
         "index": rf"cache/index/(?P<video>{_KEY})\.npz",
+        "gops": rf"cache/gops/(?P<video>{_KEY})\.npz",
         "stills": rf"cache/stills/(?P<video>{_KEY})\.mp4",
         "speech": rf"cache/speech/(?P<speech>{_KEY})\.(npy|json|wav)",
         "faces": rf"cache/faces/(?P<video>{_KEY})/\d{{8,}}-\d{{8,}}-{_KEY}\.npz",

@@ -58,8 +58,8 @@ def night(made: tuple[Path, Path]) -> Path:
 
 
 def run(rows: Path) -> str:
-    """Dub a manifest of one film; its code."""
-    config = Config.model_validate({"encode": {"preset": "ultrafast"}, "split": {"shard_s": 0.4}})
+    """Dub a manifest of one film; its code. `auto` looks at what can be copied, and keeps that too."""
+    config = Config.model_validate({"encode": {"preset": "ultrafast", "render": "auto"}, "split": {"shard_s": 0.4}})
     return next(iter(dub(str(rows), config, str(rows.parent / "work")).films.values())).code
 
 
