@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from pipeline.manifest import Manifest, ManifestError
+from pipeline.placing import named_files
 
 _CLOCK = re.compile(r"(?:(?:(\d{1,3}):)?(\d{1,4}):)?(\d{1,6}(?:\.\d{1,6})?)", re.ASCII)
 
@@ -28,8 +29,8 @@ def parse_range(text: str) -> tuple[float, float]:
 def choose_films(read: Manifest, only: Sequence[str], excerpt: tuple[float, float] | None) -> Manifest:
     """The films that `only` names (none: all), each with the output of its excerpt when there is one.
 
-    Raises ManifestError for an id that is not in the manifest, naming the nearest, and for an excerpt whose file is
-    another film's output.
+    Raises ManifestError for an id that is not in the manifest, naming the nearest, and for an excerpt whose file a row
+    names.
     """
     films, problems = read.films, read.problems
     if only:
@@ -43,9 +44,9 @@ def choose_films(read: Manifest, only: Sequence[str], excerpt: tuple[float, floa
         problems = [problem for problem in problems if problem.id in only]
     if excerpt is not None:
         films = [film.model_copy(update={"output": excerpt_output(film.output, excerpt)}) for film in films]
-        taken = {film.output for film in read.films} & {film.output for film in films}
+        taken = named_files(read.films) & {film.output for film in films}
         if taken:
-            raise ManifestError(f"--range: {taken.pop()} is the output of another row; choose another range")
+            raise ManifestError(f"--range: {taken.pop()} is named by a row of the manifest; choose another range")
     return Manifest(films, problems)
 
 

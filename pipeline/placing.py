@@ -1,5 +1,6 @@
 """Where a film is delivered when its named container cannot hold all of it (`mux.container: auto`)."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,9 +22,16 @@ def named_files(films: Iterable[Film]) -> set[str]:
     }
 
 
-def mkv_taken(film: Film, named: set[str]) -> bool:
-    """Whether a row names the .mkv that this film would be delivered as."""
-    return film.suffix != ".mkv" and f"{film.output[: -len(film.suffix)]}.mkv" in named
+def mkv_taken(films: Iterable[Film]) -> set[str]:
+    """Ids of the films whose .mkv another row of the manifest names, or would be delivered as too.
+
+    `films`: all of the manifest, also those that a run leaves out.
+    """
+    films = list(films)
+    named = named_files(films)
+    others = {film.id: f"{film.output[: -len(film.suffix)]}.mkv" for film in films if film.suffix != ".mkv"}
+    wanted = Counter(others.values())
+    return {film for film, mkv in others.items() if mkv in named or wanted[mkv] > 1}
 
 
 def place(job: Job, video: Path, settings: MuxSettings) -> Job:
@@ -37,5 +45,8 @@ def place(job: Job, video: Path, settings: MuxSettings) -> Job:
     if output == job.film.output:
         return job
     if job.mkv_taken:
-        raise DubError("bad_row", f"{output} is named by a row of the manifest already, but {notes[0]}; rename one")
+        raise DubError(
+            "bad_row",
+            f"{output} is named by a row of the manifest, or where another one may go, but {notes[0]}; rename one",
+        )
     return job.model_copy(update={"film": job.film.model_copy(update={"output": output}), "notes": tuple(notes)})

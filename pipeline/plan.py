@@ -13,7 +13,7 @@ from pipeline.film import Film
 from pipeline.job import Job
 from pipeline.length import lay_timeline
 from pipeline.manifest import read_manifest
-from pipeline.placing import mkv_taken, named_files, place
+from pipeline.placing import mkv_taken, place
 from pipeline.spans import read_spans
 from pipeline.steps.base import film_cells, longest_shard
 from stages.errors import DubError
@@ -66,17 +66,17 @@ def plan_films(manifest: str, config: Config, work: str = "work") -> Iterator[Pl
     read = read_manifest(manifest, config.run.roots)
     for problem in read.problems:
         yield PlannedFilm(problem.id or f"line {problem.line}", problem=f"bad_row: {problem}")
-    named = named_files(read.films)
+    taken = mkv_taken(read.films)
     for film in read.films:
         try:
-            yield _planned(film, config, work, named)
+            yield _planned(film, config, work, film.id in taken)
         except DubError as error:
             yield PlannedFilm(film.id, problem=f"{error.code}: {error}")
         except MemoryError:
             yield PlannedFilm(film.id, problem=f"oom: not enough memory here to look at {film.video}")
 
 
-def _planned(film: Film, config: Config, work: str, named: set[str]) -> PlannedFilm:
+def _planned(film: Film, config: Config, work: str, taken: bool) -> PlannedFilm:
     dub_s = _dub_s(film, config)
     read_spans(film)
     with tempfile.TemporaryDirectory(prefix="dubline-plan-") as scratch:
@@ -88,7 +88,7 @@ def _planned(film: Film, config: Config, work: str, named: set[str]) -> PlannedF
         index = index_video(str(video), config.media.limits)
         check_supported(source, index, first_frame(video, index, config.media))
         source_bytes = picture_bytes(video, index)
-        film = place(Job(film=film, run="", generator="", mkv_taken=mkv_taken(film, named)), video, config.mux).film
+        film = place(Job(film=film, run="", generator="", mkv_taken=taken), video, config.mux).film
         encoder = encoder_for(index.picture.codec, config.encode, film.suffix)
         if config.encode.render == "smart":
             plan_seam(source, index, find_gops(video, index, config.media.limits), encoder)

@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -16,13 +17,13 @@ from pipeline.film import Film
 from pipeline.flow import ClusterError, run_inline, run_on_ray
 from pipeline.job import Job
 from pipeline.ledger import WorkFolder
-from pipeline.manifest import Manifest, ManifestError, read_manifest
-from pipeline.placing import mkv_taken, named_files
+from pipeline.manifest import ManifestError, Problem, read_manifest
+from pipeline.placing import mkv_taken
 from pipeline.pools import plan_pools
 from pipeline.report import RunReport
 from pipeline.report_files import publish_report
 from pipeline.rows import Row
-from pipeline.runs import find_run, write_run
+from pipeline.runs import RunRecord, find_run, write_run
 from stages.crops.landmarks.settings import build as build_landmarker
 from stages.faces.detectors import resolve_detector, weights_digest
 from stages.lips.lips import GENERATORS
@@ -56,10 +57,12 @@ def dub(
     DubError `weights_missing` when a model that every film needs is not there.
     """
     config = config or Config()
-    read = choose_films(read_manifest(manifest, config.run.roots), only, excerpt)
+    whole = read_manifest(manifest, config.run.roots)
+    read = choose_films(whole, only, excerpt)
     if not read.films:
         raise ManifestError("\n".join(["no film can be dubbed:", *(f"  {problem}" for problem in read.problems)]))
-    return _run(read, config, work, executor, address, on_start, on_row, excerpt=excerpt)
+    record = RunRecord(read.films, config, excerpt, mkv_taken(whole.films))
+    return _run(record, read.problems, work, executor, address, on_start, on_row)
 
 
 def retry(
@@ -80,55 +83,53 @@ def retry(
     films = record.unwell()
     if not films:
         return None
-    read = Manifest(films, [])
-    return _run(read, record.config, work, executor, address, on_start, on_row, again=True, excerpt=record.excerpt)
+    return _run(replace(record, films=films), [], work, executor, address, on_start, on_row, again=True)
 
 
 def _run(
-    read: Manifest,
-    config: Config,
+    record: RunRecord,
+    problems: Sequence[Problem],
     work: str,
     executor: Executor,
     address: str | None,
     on_start: Callable[[int], None] | None,
     on_row: Callable[[Row], None] | None,
     again: bool = False,
-    excerpt: tuple[float, float] | None = None,
 ) -> RunReport:
-    config, work = _settled(config), _absolute_work(work)
-    _check_weights(read.films, config)
+    films, config, work = record.films, _settled(record.config), _absolute_work(work)
+    record = replace(record, config=config, codes={})
+    _check_weights(films, config)
     run = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}"
     folder = WorkFolder(work)
-    execute, settled = _executor(executor, address, config, work, read.films)
-    write_run(folder, run, read.films, config, excerpt=excerpt)
+    execute, settled = _executor(executor, address, config, work, films)
+    write_run(folder, run, record)
     passes_through = config.run.on_shard_failure == "passthrough"
     with RunReport(run, settled.model_dump(mode="json"), passes_through) as report:
-        for film in read.films:
+        for film in films:
             report.expect(film)
-        for problem in read.problems:
+        for problem in problems:
             report.refuse(problem.line, problem.id or "", str(problem))
         if on_start is not None:
-            on_start(len(read.films))
+            on_start(len(films))
         began = time.monotonic()
         lips = config.lips.generator
-        named = named_files(read.films)
         jobs = [
             Job(
                 film=film,
                 run=run,
                 generator=film.generator or lips,
                 again=again,
-                mkv_taken=mkv_taken(film, named),
-                range=excerpt,
+                mkv_taken=film.id in record.mkv_taken,
+                range=record.excerpt,
             )
-            for film in read.films
+            for film in films
         ]
         try:
             _passes(jobs, Breaker(config.run.breaker_last, config.run.breaker_share), execute, report, on_row)
         finally:  # an interrupted run has a report too
             report.wall_s = time.monotonic() - began
             codes = {film.id: film.code for film in report.films.values()}
-            write_run(folder, run, read.films, config, codes, excerpt)
+            write_run(folder, run, replace(record, codes=codes))
             publish_report(report, work)
         for sweep in range(_PASSES):
             storage.remove_folder(folder.tried(f"{run}-{sweep}"))

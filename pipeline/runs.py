@@ -1,8 +1,7 @@
 """What a run was told, kept in the work folder, so that its films can be run again without manifest and config."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -17,34 +16,30 @@ _WELL = ("ok", "no_face")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run of the past."""
+    """A run."""
 
     films: list[Film]
     config: Config
-    codes: dict[str, str]
-    """How its films ended, by id; empty when it was killed before it could say."""
     excerpt: tuple[float, float] | None = None
     """Only these seconds of each film."""
+    mkv_taken: set[str] = field(default_factory=set)
+    """Ids of films that may not be delivered as .mkv instead (`pipeline.placing`)."""
+    codes: dict[str, str] = field(default_factory=dict)
+    """How its films ended, by id; empty when it was killed before it could say."""
 
     def unwell(self) -> list[Film]:
         """The films that were not delivered, or not painted throughout."""
         return [film for film in self.films if self.codes.get(film.id) not in _WELL]
 
 
-def write_run(
-    work: WorkFolder,
-    run: str,
-    films: Sequence[Film],
-    config: Config,
-    codes: Mapping[str, str] | None = None,
-    excerpt: tuple[float, float] | None = None,
-) -> None:
+def write_run(work: WorkFolder, run: str, record: RunRecord) -> None:
     """Keep a run's films and settings, and at its end how they ended."""
     told = {
-        "films": [film.model_dump(mode="json") for film in films],
-        "config": config.model_dump(mode="json"),
-        "codes": codes or {},
-        "excerpt": excerpt,
+        "films": [film.model_dump(mode="json") for film in record.films],
+        "config": record.config.model_dump(mode="json"),
+        "codes": record.codes,
+        "excerpt": record.excerpt,
+        "mkv_taken": sorted(record.mkv_taken),
     }
     write_json(work.run(run, "job.json"), told)
 
@@ -65,4 +60,5 @@ def find_run(work: WorkFolder, run: str | None) -> RunRecord:
             f"{work.run(name, 'job.json')}: not of this version of dubline; run its manifest again instead"
         ) from error
     excerpt = told.get("excerpt")
-    return RunRecord(films, config, told["codes"], (float(excerpt[0]), float(excerpt[1])) if excerpt else None)
+    seconds = (float(excerpt[0]), float(excerpt[1])) if excerpt else None
+    return RunRecord(films, config, seconds, set(told.get("mkv_taken", [])), told["codes"])

@@ -100,7 +100,7 @@ def test_a_range_that_another_row_would_write_to_is_refused(rows: Path) -> None:
     manifest(rows, first, {**second, "output": "de.00m00s-00m01s.mp4"})
     done = dubline("run", rows, "--work", rows.parent / "work", "--executor", "inline", "--range", "0-1")
     assert done.exit_code == 1
-    assert "output of another row" in done.output
+    assert "named by a row" in done.output
 
 
 def test_a_range_behind_the_film_s_end_fails_the_film(rows: Path) -> None:

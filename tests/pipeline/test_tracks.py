@@ -10,6 +10,7 @@ from pipeline import Config, dub
 from pipeline.cli import app
 from pipeline.plan import plan_films
 from pipeline.report import RunReport
+from pipeline.run import retry
 from tests.clips import Sound, clip, ffmpeg, steady
 from tests.films import manifest, speech
 
@@ -74,6 +75,27 @@ def test_no_film_is_delivered_where_another_row_is(folder: Path) -> None:
     config = Config.model_validate({**FAST, **AUTO})
     planned = [p.problem.split(":")[0] for p in plan_films(str(folder / "films.jsonl"), config, str(folder / "work"))]
     assert planned == ["bad_row", "", "bad_row"]
+
+
+def test_two_films_are_not_delivered_as_the_same_matroska(folder: Path) -> None:
+    """One would replace the other, and both would be told as delivered."""
+    report = run(folder, {}, {"output": "out/0.mov", "audio_shorter": "trim"}, run={"overwrite": True}, **AUTO)
+    assert [f.code for f in report.all_films] == ["bad_row", "bad_row"]
+    assert "0.mkv" in report.films["f0"].message
+
+
+def test_a_row_that_is_left_out_keeps_its_place(folder: Path) -> None:
+    """`--only` and `retry` see some of the rows; where the others are delivered is theirs all the same."""
+    rows = [{"id": "f0", "output": "out/0.mp4"}, {"id": "f1", "output": "out/0.mkv", "video": "plain.mp4"}]
+    whole = [{"video": "rich.mkv", "audio": "dub.wav", "box": SMALL, **row} for row in rows]
+    films, work = manifest(folder / "films.jsonl", *whole), str(folder / "work")
+    config = Config.model_validate({**FAST, **AUTO, "run": {"overwrite": True}})
+    report = dub(str(films), config, work, only=["f0"])
+    assert [f.code for f in report.all_films] == ["bad_row"]
+    again = retry(work)
+    assert again is not None
+    assert [f.code for f in again.all_films] == ["bad_row"]
+    assert not (folder / "out/0.mkv").exists()
 
 
 def test_a_strange_file_where_a_film_would_go_is_left_alone(folder: Path) -> None:
