@@ -130,7 +130,7 @@ class ShardKeys:
         # What `auto` stands for: a film as .webm and as .mp4 has different segments.
         encoder = encoder_for(timeline.picture.codec, config.encode, job.film.suffix)
         # Beside copied packets segments have parameter sets of their own.
-        beside = [] if seam is None else [seam.model_dump()]
+        beside = [] if seam is None else [SMART_VERSION, seam.model_dump()]
         self._plain = digest(COMPOSITE_VERSION, _encode_key(config), encoder, *beside)
         self._painted = digest(
             _picture_key(config, weights),
