@@ -32,7 +32,7 @@ class Job(BaseModel):
     spans: tuple[Span, ...] | None = None
     """When it is painted, ascending and apart: the row's, or out of the row's subtitle. None: all the time."""
     mkv_taken: bool = False
-    """A row of the manifest names the .mkv that the film would be delivered as with `mux.container: auto`."""
+    """The .mkv that the film would be delivered as with `mux.container: auto` is another row's (`pipeline.placing`)."""
     notes: tuple[str, ...] = ()
     """What the report of the delivery must say of what was decided before."""
     video: str = ""
@@ -49,5 +49,10 @@ class Job(BaseModel):
 
     @property
     def turn(self) -> str:
-        """This pass of this run: what one of them claims or tries blocks no other."""
+        """This pass of this run: what one of them tries counts for no other."""
         return f"{self.run}-{self.sweep}"
+
+    @property
+    def own_turn(self) -> str:
+        """This row's pass: rows with the same film and another output claim their own."""
+        return f"{self.turn}/{self.film.id}"

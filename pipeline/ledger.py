@@ -78,12 +78,18 @@ class WorkFolder:
         return self.film(film, "used.json")
 
     def begun(self, film: str, output: str) -> str:
-        """Says: from here on what is at `output` is ours."""
+        """Says: what is at `output` is ours, until `done` says what it is known by."""
         return self.film(film, f"begun-{digest(output)}.json")
 
     def done(self, film: str, output: str) -> str:
         """Says: `output` is delivered, and what it is known by."""
         return self.film(film, f"done-{digest(output)}.json")
+
+    def delivered(self, output: str, identity: str) -> bool:
+        """Whether some film of this work folder was delivered as the file that is at `output` now."""
+        films = storage.names(storage.join(self.root, "films"))
+        told = (read_json(self.done(film, output), "identity") for film in films)
+        return any(done is not None and done["identity"] == identity for done in told)
 
     def passed(self, film: str, run: str) -> str:
         """Folder of what a run passed through of a film, one JSON a shard."""
@@ -114,13 +120,13 @@ class WorkFolder:
         """A file of one run."""
         return storage.join(self.runs, run, name)
 
-    def claim(self, film: str, what: str, run: str, owner: str) -> bool:
-        """Whether `owner` may do `what` for a film in this run: the first to ask, and itself again on a retry.
+    def claim(self, film: str, what: str, turn: str, owner: str) -> bool:
+        """Whether `owner` may do `what` for a film in this turn: the first to ask, and itself again on a retry.
 
         Fan-ins are level-triggered: two cells that land together both see all cells there. The claim keeps the
-        film from being cast twice. It belongs to a run, so a crash leaves nothing that blocks the next one.
+        film from being cast twice. It belongs to a turn of a run, so a crash leaves nothing that blocks the next one.
         """
-        name = hashlib.sha256(f"{what}:{run}".encode()).hexdigest()[:12]
+        name = hashlib.sha256(f"{what}:{turn}".encode()).hexdigest()[:12]
         url = self.film(film, f"claims/{what}-{name}.json")
         fs, path = storage.file_system(url)
         fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)

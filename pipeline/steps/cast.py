@@ -35,7 +35,7 @@ class MakeCast(Step):
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
         yield replace(row, ready=False, code="ok")
-        if not self.work.claim(job.film_key, "cast", job.turn, str(row.start)):
+        if not self.work.claim(job.film_key, "cast", job.own_turn, str(row.start)):
             return
         timeline = self.timeline(job)
         cast = self._cast(job, timeline)

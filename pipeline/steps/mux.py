@@ -36,7 +36,7 @@ class MuxFilm(Step):
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
         yield replace(row, ready=False, code=row.code or "ok")
-        if not self.work.claim(job.film_key, "mux", job.turn, row.key):
+        if not self.work.claim(job.film_key, "mux", job.own_turn, row.key):
             return
         plan = read_json(self.work.film(job.film_key, "plan.json"))
         if plan is None:
@@ -47,6 +47,7 @@ class MuxFilm(Step):
         pieces = [self._piece(job, shard, passed) for shard in plan["shards"]]
         # From here on a file at the output is ours, even if the driver dies before the film is marked as done.
         write_json(self.work.begun(job.film_key, film.output), {"output": film.output})
+        storage.remove(self.work.done(job.film_key, film.output))
         heard = read_json(self.work.speech(job.speech_key, ".json")) or {}
         dub = Dub(
             path=storage.localize(job.dub),
@@ -76,7 +77,7 @@ class MuxFilm(Step):
             "sound": made.sound,
             "loudness": made.loudness,
             "frames": plan["frames"],
-            "painted": plan["painted"],
+            "painted": plan["painted"] - sum(shard["painted"] for shard in plan["shards"] if shard["key"] in passed),
             "copied": made.copied,
             "shots": plan["shots"],
             "shards": len(plan["shards"]),

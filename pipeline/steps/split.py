@@ -51,6 +51,7 @@ class Split(Step):
         encoder = encoder_for(index.picture.codec, self.config.encode, film.suffix)
         check_deliverable(film.output, encoder, self.config.mux)
         job = self._hear(job.model_copy(update={"spans": read_spans(film)}))
+        job = job.model_copy(update={"notes": (*job.notes, *self._heard(job))})
         timeline = self.timeline(job)
         check_film_background(film, timeline, self.config.media.limits)
         if self.config.encode.render == "smart" and not timeline.excerpt:
@@ -63,8 +64,9 @@ class Split(Step):
         if done is not None and not anew and done["identity"] == _identity_of(film.output):
             yield replace(row, job=job.model_dump_json(), code=done["code"]).with_facts(**done, kept=True)
             return
-        ours = self.config.run.overwrite or storage.exists(self.work.begun(job.film_key, film.output))
-        if storage.exists(film.output) and not ours:
+        if storage.exists(film.output) and not (
+            self.config.run.overwrite or self._ours(job, delivered=done is not None)
+        ):
             raise DubError(
                 "bad_row",
                 f"{film.output} exists, and not from this film with these settings: remove it, or pass --overwrite",
@@ -74,11 +76,18 @@ class Split(Step):
         cells = film_cells(timeline, self.config) if film.box is None else []
         missing = self._missing(cells, job.video_key) if cells else []
         facts = {"frames": len(timeline), "cells": len(cells), "cells_kept": len(cells) - len(missing)}
-        yield replace(row, job=out.job).with_facts(**facts, notes=self._heard(job))
+        yield replace(row, job=out.job).with_facts(**facts, notes=job.notes)
         if not missing:
             yield replace(out, start=0, end=len(index), count=len(cells), ready=True)
         for start, end in missing:
             yield replace(out, start=start, end=end, count=len(cells))
+
+    def _ours(self, job: Job, delivered: bool) -> bool:
+        """Whether what is at the output may be replaced: a film of ours, or what one that was killed left there."""
+        output = job.film.output
+        if not storage.exists(self.work.begun(job.film_key, output)):
+            return False
+        return not delivered or self.work.delivered(output, storage.identity(output))
 
     def _see(self, job: Job) -> Job:
         """Name the film that is read: the row's, or one frame made of its picture, unless it is there."""

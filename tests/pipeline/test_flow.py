@@ -248,6 +248,48 @@ def test_settings_changed_and_changed_back_bring_the_first_film_again(tmp_path: 
     assert index_video(str(tmp_path / "out/a.mp4")).picture.codec == "h264"
 
 
+def test_what_somebody_put_where_a_film_was_delivered_is_left_alone(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=10)
+    speech(tmp_path / "dub.wav", 0.4)
+    run([row(tmp_path, box=BOX)], tmp_path)
+    (tmp_path / "out/a.mp4").write_text("precious")
+    again = run([row(tmp_path, box=BOX)], tmp_path)
+    assert again.films["a"].code == "bad_row"
+    assert (tmp_path / "out/a.mp4").read_text() == "precious"
+    assert run([row(tmp_path, box=BOX)], tmp_path, run={"overwrite": True}).films["a"].code == "ok"
+
+
+def test_a_film_that_is_killed_while_it_is_delivered_anew_stays_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file is at the output, and nobody has written down yet what it is known by."""
+    film(tmp_path / "a.mp4", frames=10)
+    speech(tmp_path / "dub.wav", 0.4)
+    run([row(tmp_path, box=BOX)], tmp_path)
+    (tmp_path / "out/a.mp4").unlink()
+
+    def killed(*_: object, **__: object) -> None:
+        (tmp_path / "out/a.mp4").write_text("delivered")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.steps.mux.mux_film", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run([row(tmp_path, box=BOX)], tmp_path)
+    assert run([row(tmp_path, box=BOX)], tmp_path).films["a"].code == "ok"
+
+
+def test_the_same_film_for_two_outputs_needs_one_pass(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=30, gop=10)
+    speech(tmp_path / "dub.wav", 1.2)
+    rows = manifest(tmp_path / "m.jsonl", row(tmp_path), row(tmp_path, id="b", output="out/b.mp4"))
+    config = Config.model_validate({"split": {"shard_s": 0.4, "cell_s": 0.4}, "encode": {"preset": "ultrafast"}})
+    came: list[Row] = []
+    report = dub(str(rows), config, str(tmp_path / "work"), on_row=came.append)
+    assert [f.code for f in report.all_films] == ["ok", "ok"]
+    assert sorted(r.film for r in came if r.kind == "film" and not r.code) == ["a", "b"]
+
+
 def test_a_film_delivered_elsewhere_does_not_make_a_strange_file_ours(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4", frames=10)
     speech(tmp_path / "dub.wav", 0.4)

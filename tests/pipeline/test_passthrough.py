@@ -79,6 +79,7 @@ def test_a_shard_that_fails_goes_on_unpainted_and_its_film_ships(
     [told] = made.passed_through
     assert (told["start_s"], told["end_s"], told["code"]) == (0.4, 0.8, "internal")
     assert "bad luck" in told["message"]
+    assert made.painted == 20
     assert report.exit_code("any") == 2
     assert report.exit_code("all") == 0
     before, after = decoded(tmp_path / "a.mp4"), decoded(tmp_path / "out/a.mp4")

@@ -184,3 +184,6 @@ def test_a_dub_with_a_third_of_its_packets_damaged_is_delivered_with_silence_the
     samples, rate = channels(folder / "out/0.mp4")
     assert np.abs(samples[: rate // 4]).max() > 0.1
     assert np.abs(samples[int(0.6 * rate) : int(0.8 * rate)]).max() < 1e-3
+    kept = run(folder, {"audio": "worn.mp4"}).films["f0"]
+    assert kept.kept
+    assert sorted(kept.notes) == sorted(film_report.notes)
