@@ -91,7 +91,7 @@ def _planned(film: Film, config: Config, work: str, taken: bool) -> PlannedFilm:
         film = place(Job(film=film, run="", generator="", mkv_taken=taken), video, config.mux).film
         encoder = encoder_for(index.picture.codec, config.encode, film.suffix)
         if config.encode.render == "smart":
-            plan_seam(source, index, find_gops(video, index, config.media.limits), encoder)
+            plan_seam(source, index, find_gops(video, index, config.media.limits), encoder, config.encode.crf)
     picture = index.picture
     check_encodable(source, picture, config.encode, film.suffix)
     check_deliverable(film.output, encoder, config.mux)

@@ -35,10 +35,10 @@ def choose_copies(video: Path, job: Job, timeline: Timeline, gops: Gops, painted
     Raises DubError `unsupported` when the config asks for smart rendering and the film does not allow it.
     """
     encoder = encoder_for(timeline.picture.codec, config.encode, job.film.suffix)
-    problem = copy_problem(timeline.picture, gops, encoder)
+    problem = copy_problem(timeline.picture, gops, encoder, config.encode.crf)
     if problem and config.encode.render == "auto":
         return Copies(note=f"encoded in full: {problem}")
-    seam = plan_seam(video, timeline.index, gops, encoder)
+    seam = plan_seam(video, timeline.index, gops, encoder, config.encode.crf)
     kept = [timeline.unchanged(start, end) for start, end in gops.ranges.tolist()]
     end_s = timeline.times[0] + timeline.duration_s
     ranges = copied_ranges(painted, gops.ranges[kept], timeline.times, end_s, config.encode.copy_min_s)

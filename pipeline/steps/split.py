@@ -55,7 +55,7 @@ class Split(Step):
         timeline = self.timeline(job)
         check_film_background(film, timeline, self.config.media.limits)
         if self.config.encode.render == "smart" and not timeline.excerpt:
-            plan_seam(video, index, self.gops(job), encoder)
+            plan_seam(video, index, self.gops(job), encoder, self.config.encode.crf)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
         # Written by every run that has the film: what `clean` tells the last use by.
         write_json(self.work.used(job.film_key), {"video": job.video_key, "speech": job.speech_key})

@@ -26,6 +26,8 @@ _PROFILES: dict[int, Profile] = {
     122: "high422",
     244: "high444",
 }  # profile_idc -> x264's name
+_KNOWS_LOSSLESS = 244  # High 4:4:4 Predictive
+_QP_A_BIT = 6  # quantizers that each bit above 8 adds below 0
 _FULL_RANGE = 2  # of color_range
 _HIGHEST_ID = 31  # of sequence parameter sets
 # x264's reference frames by preset (its x264_param_default_preset).
@@ -58,13 +60,13 @@ class Seam(Settings):
         return {**options, "profile": self.profile, "x264-params": ":".join([*given, *params])}
 
 
-def plan_seam(path: Path, index: VideoIndex, gops: Gops, encoder: str) -> Seam:
+def plan_seam(path: Path, index: VideoIndex, gops: Gops, encoder: str, crf: float) -> Seam:
     """How the encoded part of a film must be made so that the rest can be copied.
 
-    `encoder`: `stages.media.encode.encoder_for`. Raises DubError `unsupported` with the reason when nothing of the film
-    can be copied.
+    `encoder`: `stages.media.encode.encoder_for`; `crf`: `encode.crf`. Raises DubError `unsupported` with the reason
+    when nothing of the film can be copied.
     """
-    problem = copy_problem(index.picture, gops, encoder)
+    problem = copy_problem(index.picture, gops, encoder, crf)
     if problem:
         raise DubError("unsupported", f"{path}: cannot be rendered smart: {problem}; set encode.render to auto or full")
     told = _told(gops)
@@ -88,7 +90,7 @@ def _free_ids(gops: Gops) -> list[int]:
     return [number for number in range(1, _HIGHEST_ID + 1) if number not in taken]
 
 
-def copy_problem(picture: Picture, gops: Gops, encoder: str) -> str:
+def copy_problem(picture: Picture, gops: Gops, encoder: str, crf: float) -> str:
     """Why no packet of a film may stand beside our own; empty when it may."""
     if gops.problem:
         return gops.problem
@@ -108,6 +110,8 @@ def copy_problem(picture: Picture, gops: Gops, encoder: str) -> str:
             return "it may hold interlaced pictures"
         if sps.bits[0] != sps.bits[1]:
             return "its luma and chroma have different depths"
+        if sps.profile != _KNOWS_LOSSLESS and int(crf + _QP_A_BIT * (sps.bits[0] - 8)) <= 0:  # as x264 counts
+            return f"at encode.crf {crf:g} x264 is lossless, which the source's profile does not know"
         if _shape(sps.sar) != _shape(picture.sar):
             return "its shape of pixels is told by the container only"
         if (bool(sps.full_range), sps.primaries, sps.transfer, sps.matrix) != (

@@ -23,7 +23,9 @@ def tags_file(planned: Sequence[Track], carried: Carried) -> str:
 
 
 def _lines(tags: Mapping[str, Any]) -> list[str]:
-    return [f"{_escaped(name)}={_escaped(value)}" for name, value in tags.items()]
+    lines = (f"{_escaped(name)}={_escaped(value)}" for name, value in tags.items())
+    # After a backslash, escaped or not, ffmpeg takes a newline for part of the text. Its strings end at a NUL.
+    return [f"{line}\0" if line.endswith("\\") else line for line in lines]
 
 
 def _escaped(text: str) -> str:

@@ -34,8 +34,8 @@ def ranges(path: Path) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in gops_of(path).ranges]
 
 
-def seam_of(path: Path, encoder: str = "libx264") -> Seam:
-    return plan_seam(path, index_video(str(path)), gops_of(path), encoder)
+def seam_of(path: Path, encoder: str = "libx264", crf: float = 18) -> Seam:
+    return plan_seam(path, index_video(str(path)), gops_of(path), encoder, crf)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.ts"])
@@ -104,6 +104,18 @@ def test_shape_and_colours_that_only_the_container_knows(tmp_path: Path) -> None
         ffmpeg("-i", plain, "-c", "copy", *flags, tmp_path / "told.mkv")
         with pytest.raises(DubError, match=wanted):
             seam_of(tmp_path / "told.mkv")
+
+
+def test_a_lossless_encoder_beside_a_profile_without_lossless_pictures(tmp_path: Path) -> None:
+    """x264 does not open: every painted shard would fail."""
+    plain, deep = film(tmp_path / "a.mp4"), clip(tmp_path / "deep.mp4", steady(24), pix_fmt="yuv420p10le")
+    for crf in (0, 0.9):
+        with pytest.raises(DubError, match=r"lossless.*encode\.render"):
+            seam_of(plain, crf=crf)
+    full = clip(tmp_path / "full.mp4", steady(24), options={"profile": "high444", "crf": "0"})
+    for path, crf in ((plain, 1.0), (deep, 0.0), (full, 0.0)):
+        options = seam_of(path, crf=crf).narrowed({"preset": "fast", "crf": str(crf)}, "fast")
+        clip(tmp_path / "ours.mp4", steady(12), options=options, pix_fmt=index_video(str(path)).picture.pix_fmt)
 
 
 def test_parameter_sets_that_change_under_one_id(tmp_path: Path) -> None:

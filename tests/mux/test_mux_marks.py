@@ -74,6 +74,21 @@ def test_titles_are_only_titles(tmp_path: Path, suffix: str) -> None:
     assert made.notes == ""
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_a_text_that_ends_in_a_backslash_takes_nothing_along(tmp_path: Path, suffix: str) -> None:
+    """The reader of tags looks at one sign only: it took the next line, or the next track's tags, for the title's."""
+    sounds = [Sound(0.5, title=f"{k}\\\n\\", language=name) for k, name in enumerate(("eng", "fra"))]
+    said = {"title": "C:\\", "comment": "D"}
+    film = clip(tmp_path / "a.mkv", steady(12, step=40), sounds=sounds, metadata=said, **MS)
+    made = deliver(film, name=f"out{suffix}", language="de")
+    assert made.notes == ""
+    assert titles(made.path)[1:4] == [None, "0\\\n\\", "1\\\n\\"]
+    with av.open(str(made.path)) as container:
+        french = "fre" if suffix == ".mkv" else "fra"
+        assert [stream.language for stream in container.streams.audio][1:] == ["eng", french]
+        assert said.items() <= {k.lower(): v for k, v in container.metadata.items()}.items()
+
+
 def test_tags_without_a_place_are_named(tmp_path: Path) -> None:
     film = clip(tmp_path / "a.mkv", steady(12, step=40), metadata={"title": "T", "director": "D"}, **MS)
     assert deliver(film, name="out.mkv").notes == ""

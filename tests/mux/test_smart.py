@@ -63,7 +63,7 @@ class Film:
     def __init__(self, path: Path, seam: Seam | None = None, preset: str = "medium") -> None:
         self.path, self.index = path, index_video(str(path))
         self.gops = find_gops(path, self.index)
-        self.seam = seam or plan_seam(path, self.index, self.gops, "libx264")
+        self.seam = seam or plan_seam(path, self.index, self.gops, "libx264", 18)
         self.encode = EncodeSettings(codec="libx264", preset=preset, threads=1)
         self.encoded: list[Copied] = []
         self.smart = Smart(Source(path, self.gops), self._fall_back, MediaSettings())
