@@ -76,7 +76,7 @@ def mux_film(
         if timeline.zero_s and not timeline.excerpt:
             notes.append(f"the source's clock begins at {timeline.zero_s:.3f} s, and so does the film's")
         with storage.publishing(output, suffix) as partial:
-            command = _command(picture, video, timeline, sound, planned, carried, partial, settings, scratch)
+            command = _command(picture, video, timeline, sound, planned, carried, partial, scratch)
             said = run(command, settings.timeout_s, "writing the film")
             picture.unlink()
             finished = index_video(str(partial), TRUSTED)
@@ -129,12 +129,11 @@ def _command(
     planned: Sequence[Track],
     carried: Carried,
     target: Path,
-    settings: MuxSettings,
     scratch: Path,
 ) -> list[str]:
     """ffmpeg's arguments. Input 0 is the file of tags, of which nothing else is taken."""
     tags = scratch / "tags.txt"
-    tags.write_text(tags_file(planned, carried))
+    tags.write_bytes(tags_file(planned, carried).encode())
     source = media_input(video)
     streams = [
         ffmpeg.input(f"file:{tags}", f="ffmetadata", format_whitelist="ffmetadata", protocol_whitelist=PROTOCOLS)[
@@ -164,7 +163,7 @@ def _command(
             if track.kind == "subtitle":  # and so does a line that began before
                 options[f"bsf:{place}"] = f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{end_s:.6f}/TB-PTS)"
     if sound.way.encoder in {"aac", "libopus"}:
-        options["b:a:0"] = f"{settings.audio_bitrate_kbps}k"
+        options["b:a:0"] = f"{sound.kbps}k"
     if target.suffix in MATROSKA:
         # A run-up that the muxer does not know of must not move the whole film: it stays before 0.
         options["avoid_negative_ts"] = "disabled"

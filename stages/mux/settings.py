@@ -17,7 +17,7 @@ class MuxSettings(Settings):
     where the container's players know the codec and nothing has to be done to the sound; else it is AAC, in WebM
     Opus. The others always encode, once, for the whole film."""
     audio_bitrate_kbps: int = Field(192, ge=32, le=1536)
-    """Bit rate of the dub where it is encoded as aac or libopus."""
+    """Bit rate of the dub where it is encoded as aac or libopus; libopus takes 256 for each channel at most."""
     loudness: Literal["keep", "match"] | float = "keep"
     """Integrated loudness of the delivered dub (EBU R128): `keep` as it is, `match` the source's first audio track,
     or a number of LUFS, such as -23. A plain gain where the peaks leave room for it, else compressed, and noted."""

@@ -1,5 +1,6 @@
 """The dub on its way into the delivery: copied packet by packet where it can be, else laid out, mixed and encoded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from stages.mux.ffmpeg import arguments, media_input, run
 from stages.mux.settings import MuxSettings
 from stages.mux.tracks import TRUSTED, amount, codec_of
 from stages.speech.samples import LOUDEST
-from stages.speech.track import choose_track
+from stages.speech.track import choose_track, layout_of
 
 # As `decode_dub` hears them: these count from 0, all others' clocks begin wherever their first packet does.
 _FROM_ZERO: Final = {"mov", "matroska", "avi"}
@@ -30,8 +31,9 @@ _MIX_RATE: Final = 48_000
 """Most samples a second of a mix: what film sound is delivered in."""
 _CEILING: Final = 0.891
 """Where the limiter of a mix begins: -1 dBFS, the highest peak that EBU R128 wants to see."""
-_LAYOUTS: Final = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _OPUS_LAYOUTS: Final = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"  # libopus knows no side speakers: 5.1(side) is refused
+_OPUS_KBPS: Final = 256
+"""Most bits of a channel: libopus does not open for more."""
 _FINITE: Final = f"if(lt(abs(val(ch)),{LOUDEST:.0f}),val(ch),0)"  # as the mouths have it; false for NaN
 
 
@@ -107,7 +109,7 @@ def read_packets(path: Path, track: int) -> SoundPackets:
         return SoundPackets(
             codec=codec_of(stream),
             rate=context.rate,
-            layout=_layout(stream, path),
+            layout=layout_of(stream, path),
             begins_s=begins_s,
             first_s=float(walk.first_s),
             count=walk.count,
@@ -150,14 +152,6 @@ class _Walk:
         lasts_s = (packet.duration or 0) * self._unit
         self._lasted = [*self._lasted[-1:], lasts_s]
         self.end_s = at_s + lasts_s
-
-
-def _layout(stream: AudioStream, path: Path) -> str:
-    layout = stream.codec_context.layout
-    name = layout.name if "channels" not in layout.name else _LAYOUTS.get(layout.nb_channels, "")
-    if not name:
-        raise DubError("unsupported", f"{path}: {layout.nb_channels} channels without a layout; name their places")
-    return name
 
 
 @dataclass(frozen=True)
@@ -252,6 +246,14 @@ def _on_clock(path: Path, track: int, packets: SoundPackets, clock: Clock) -> An
 
 def _trimmed(audio: Any, dub: Dub, clock: Clock) -> Any:
     return audio.filter("atrim", end=f"{clock.end_s:.6f}") if dub.trim else audio
+
+
+def bit_rate_kbps(encoder: str, sounds: Sequence[SoundPackets], settings: MuxSettings) -> int:
+    """The bit rate of `sounds` mixed and encoded."""
+    if encoder != "libopus":  # aac takes what it can use
+        return settings.audio_bitrate_kbps
+    channels = min(8, max(av.AudioLayout(sound.layout).nb_channels for sound in sounds))
+    return min(settings.audio_bitrate_kbps, _OPUS_KBPS * channels)
 
 
 def for_encoder(audio: Any, encoder: str) -> Any:

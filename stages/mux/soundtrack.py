@@ -14,6 +14,7 @@ from stages.mux.sound import (
     Dub,
     SoundPackets,
     Way,
+    bit_rate_kbps,
     choose_way,
     copied_input,
     for_encoder,
@@ -48,6 +49,8 @@ class Soundtrack:
     to_measure: dict[str, Any]
     """What is measured together with the delivery."""
     timeout_s: float
+    kbps: int
+    """What it is encoded with, where its encoder asks for a bit rate."""
     excerpt: bool = False
     """A sample of the film: the report of its loudness is the whole film's."""
     notes: list[str] = field(default_factory=list)
@@ -131,8 +134,9 @@ def plan_soundtrack(
             rate = packets.rate if background is None else mix_rate(packets, background)
             stream = gained(stream, loud, target, rate)
         stream = for_encoder(stream, way.encoder)
+    kbps = bit_rate_kbps(way.encoder, [packets, *([] if background is None else [background])], settings)
     later = {} if measured else {**sounds, "dub": speech}
-    return Soundtrack(way, stream, packets, target, measured, later, settings.timeout_s, clock.excerpt, notes)
+    return Soundtrack(way, stream, packets, target, measured, later, settings.timeout_s, kbps, clock.excerpt, notes)
 
 
 def _has_sound(video: Path) -> bool:

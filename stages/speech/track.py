@@ -38,6 +38,8 @@ _JITTER_S: Final = Fraction(1, 100)
 _OVERLAP_S: Final = 1
 """Sound stamped up to this far before what was already heard is dropped; from further back, the clock was set
 anew and the sound goes on where it is."""
+_LAYOUTS: Final = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+"""What so many channels are where a file does not say it."""
 _FROM_ZERO: Final = frozenset({"mov", "matroska", "avi"})
 """Containers whose time 0 is the dub's."""
 _FROM_THE_START: Final = frozenset({"mpegts", "ogg"})
@@ -114,7 +116,8 @@ def decode_dub(
 def choose_track(container: InputContainer, path: Path | str, track: int | str | None = None) -> AudioStream:
     """The audio track meant by a number, a title or a language; the first one by default.
 
-    Raises DubError `no_audio` naming the tracks there are, `unsupported` when its codec cannot be decoded.
+    Raises DubError `no_audio` naming the tracks there are, `unsupported` when its codec cannot be decoded, or when
+    nobody knows which of its channels is which.
     """
     streams = container.streams.audio
     if not streams:
@@ -128,7 +131,17 @@ def choose_track(container: InputContainer, path: Path | str, track: int | str |
         raise DubError("no_audio", f"{path}: there is no audio track {wanted!r} in it; it has {listing}")
     if found[0].codec_context is None:
         raise DubError("unsupported", f"{path}: the audio track's codec cannot be decoded here")
+    layout_of(found[0], path)
     return found[0]
+
+
+def layout_of(stream: AudioStream, path: Path | str) -> str:
+    """FFmpeg's name for the places of a track's channels. Raises DubError `unsupported` where nobody knows them."""
+    layout = stream.codec_context.layout
+    name = layout.name if "channels" not in layout.name else _LAYOUTS.get(layout.nb_channels, "")
+    if not name:
+        raise DubError("unsupported", f"{path}: {layout.nb_channels} channels without a layout; name their places")
+    return name
 
 
 def stated_length_s(container: InputContainer, stream: AudioStream) -> Fraction | None:

@@ -74,6 +74,14 @@ def test_no_sample_of_the_dub_is_cut(tmp_path: Path, suffix: str, codec: str) ->
         assert np.abs(got - sent).max() < 1e-4
 
 
+def test_a_bit_rate_that_opus_does_not_take_for_one_channel(tmp_path: Path) -> None:
+    """320 kbit/s are within the setting, and libopus does not open for more than 256 a channel."""
+    for codec in ("libopus", "aac"):
+        film = clip(tmp_path / "a.mp4", steady(25))
+        made = deliver(film, name="out.mkv", audio_codec=codec, audio_bitrate_kbps=320)
+        assert len(heard(made.path)[0]) >= 48000
+
+
 @pytest.mark.parametrize(("trim", "length_s"), [(True, 1.0), (False, 1.5)])
 @pytest.mark.parametrize("start", [0, 6400])
 def test_a_longer_dub_ends_with_the_picture_only_where_that_is_asked_for(

@@ -339,6 +339,18 @@ def test_a_cache_file_that_we_did_not_write_is_refused(tmp_path, values):
     assert caught.value.code == "decode_error"
 
 
+@pytest.mark.parametrize(("channels", "code"), [(3, "unsupported"), (4, "unsupported"), (6, None)])
+def test_channels_whose_places_nobody_knows_are_refused_before_any_work(tmp_path, channels, code):
+    """Their film was refused only when it was put together, all of its mouths drawn."""
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(bytes(2 * channels * 16000))
+    assert (code_of(path) if code else decode_dub(path, str(tmp_path / "a.npy")).source_channels) == (code or channels)
+
+
 def test_an_unfinished_dub_never_appears(tmp_path):
     def break_off() -> None:
         with writing_samples(str(tmp_path / "a.npy")) as writer:
