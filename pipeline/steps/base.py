@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.config import Config
 from pipeline.film import Film
@@ -112,9 +112,15 @@ class Step(ABC):
         return None if plan["seam"] is None else Seam.model_validate(plan["seam"])
 
     def made(self, job: Job) -> set[str]:
-        """Keys of the film's segments that are there."""
-        names = storage.names(self.work.segments(job.video_key))
-        return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+        """Keys of the film's segments that are there, each with its marker."""
+        names = set(storage.names(self.work.segments(job.video_key)))
+        marked = {name.removesuffix(".json") for name in names if name.endswith(".json")}
+        return {key for key in marked if f"{key}.mp4" in names}
+
+    def marker(self, job: Job, key: str) -> dict[str, Any] | None:
+        """What is told of a finished segment; None when it has to be made."""
+        told: dict[str, Any] | None = read_json(self.work.marker(job.video_key, key), "frames")
+        return told if storage.exists(self.work.segment(job.video_key, key)) else None
 
     def passed(self, job: Job) -> set[str]:
         """Keys of the film's shards that this run has passed through."""

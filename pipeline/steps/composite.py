@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.job import Job
-from pipeline.ledger import read_json, write_json
+from pipeline.ledger import write_json
 from pipeline.rows import Row
 from pipeline.steps.base import Step
 from stages.composite.composite import Composite
@@ -29,7 +29,7 @@ class PaintSegment(Step):
         return row.waits
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
-        marker = read_json(self.work.marker(job.video_key, row.key), "frames")
+        marker = self.marker(job, row.key)
         if marker is None:
             marker = self._make(row, job)
         yield replace(row.with_facts(frames=marker["frames"]), payload=b"", ready=self.landed(job), code="ok")

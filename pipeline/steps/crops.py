@@ -30,7 +30,7 @@ class CutCrops(Step):
         return row.waits and row.facts["painted"] > 0
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
-        if storage.exists(self.work.marker(job.video_key, row.key)):
+        if self.marker(job, row.key) is not None:
             yield row  # another film of this run has the same shard, and made it
             return
         stage = Crops(self.config.crops, self.config.media, self.landmarker, GENERATORS[job.generator].crop_px)

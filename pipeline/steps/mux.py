@@ -16,7 +16,7 @@ from stages.arrays import F64
 from stages.composite.composite import Composite
 from stages.errors import DubError
 from stages.media import storage
-from stages.media.encode import check_encodable
+from stages.media.encode import check_encodable, check_segment
 from stages.media.index import VideoIndex
 from stages.mux.copied import Copied, Piece, Source
 from stages.mux.mux import Dub, mux_film
@@ -66,7 +66,11 @@ class MuxFilm(Step):
             pictures.extend(self._pictures(job, plan, passed, video, finished, grid))
 
         smart = self._smart(job) if plan["seam"] is not None else None
-        made = mux_film(pieces, timeline, video, dub, film.output, self.config.mux, smart, look=look)
+        try:
+            made = mux_film(pieces, timeline, video, dub, film.output, self.config.mux, smart, look=look)
+        except DubError as error:
+            self._remove_damaged(job, plan, passed, error)
+            raise
         code = "ok" if plan["painted"] else "no_face"
         done = {
             "code": "ok_passthrough" if passed else code,
@@ -93,8 +97,31 @@ class MuxFilm(Step):
         """A shard's segment, or what is copied in its place."""
         if shard["copied"]:
             return Copied(shard["start"], shard["end"])
-        key = passed[shard["key"]]["segment"] if shard["key"] in passed else shard["key"]
-        return storage.localize(self.work.segment(job.video_key, key))
+        return storage.localize(self.work.segment(job.video_key, _segment_key(shard, passed)))
+
+    def _remove_damaged(
+        self, job: Job, plan: Mapping[str, Any], passed: Mapping[str, Mapping[str, Any]], cause: DubError
+    ) -> None:
+        """Markers of segments that are not what they were when they were made: else no run would make them again.
+
+        Raises DubError `internal` when there are any.
+        """
+        timeline, damaged = self.timeline(job), []
+        for shard in plan["shards"]:
+            if shard["copied"]:
+                continue
+            key = _segment_key(shard, passed)
+            try:
+                segment = storage.localize(self.work.segment(job.video_key, key))
+                check_segment(segment, timeline.pts[shard["start"] : shard["end"]], timeline.time_base)
+            except DubError:
+                damaged.append(key)
+                storage.remove(self.work.marker(job.video_key, key))
+        if damaged:
+            told = f"{len(damaged)} segments in {self.work.segments(job.video_key)} were damaged ({damaged[0]} first)"
+            raise DubError(
+                "internal", f"{job.film.id}: {told}; run the same command again, it makes them anew"
+            ) from cause
 
     def _smart(self, job: Job) -> Smart:
         """What copied pieces come from, and what they become when they cannot be copied after all."""
@@ -168,3 +195,8 @@ class MuxFilm(Step):
                 storage.write_bytes(self.work.film(job.film_key, name), jpeg)
                 moment[when] = f"films/{job.film_key}/{name}"
             yield moment
+
+
+def _segment_key(shard: Mapping[str, Any], passed: Mapping[str, Mapping[str, Any]]) -> str:
+    """The key of the segment that stands for a shard."""
+    return str(passed[shard["key"]]["segment"] if shard["key"] in passed else shard["key"])

@@ -37,7 +37,7 @@ class PassThrough(PaintSegment):
         if plan is None:
             raise DubError("internal", f"{row.film}: its plan is gone from the work folder; run it again")
         segment = next(shard["unpainted"] for shard in plan["shards"] if shard["key"] == row.key)
-        if read_json(self.work.marker(job.video_key, segment), "frames") is None:
+        if self.marker(job, segment) is None:
             self.write(row, job, segment, None)
         told = {"start": row.start, "end": row.end, "code": row.code, "message": row.message, "segment": segment}
         write_json(storage.join(self.work.passed(job.film_key, job.run), f"{row.key}.json"), told)

@@ -279,6 +279,28 @@ def test_a_film_that_is_killed_while_it_is_delivered_anew_stays_ours(
     assert run([row(tmp_path, box=BOX)], tmp_path).films["a"].code == "ok"
 
 
+@pytest.mark.parametrize("damage", ["cut short", "gone"])
+def test_a_segment_that_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
+    film(tmp_path / "a.mp4", frames=20, gop=10)
+    speech(tmp_path / "dub.wav", 0.8)
+    split: dict[str, object] = {"shard_s": 0.4}
+    run([row(tmp_path, box=BOX)], tmp_path, split=split)
+    wanted = decoded(tmp_path / "out/a.mp4")
+    (tmp_path / "out/a.mp4").unlink()
+    segment = next((tmp_path / "work/segments").glob("*/*.mp4"))
+    if damage == "gone":
+        segment.unlink()
+    else:
+        segment.write_bytes(segment.read_bytes()[:500])
+        told = run([row(tmp_path, box=BOX)], tmp_path, split=split).films["a"]
+        assert told.code == "internal"
+        assert "run the same command again" in told.message
+    healed = run([row(tmp_path, box=BOX)], tmp_path, split=split).films["a"]
+    assert (healed.code, healed.shards_made) == ("ok", 1)
+    made = decoded(tmp_path / "out/a.mp4")
+    assert all(np.array_equal(p, q) for x, y in zip(wanted, made, strict=True) for p, q in zip(x, y, strict=True))
+
+
 def test_the_same_film_for_two_outputs_needs_one_pass(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4", frames=30, gop=10)
     speech(tmp_path / "dub.wav", 1.2)
