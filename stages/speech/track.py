@@ -131,7 +131,8 @@ def choose_track(container: InputContainer, path: Path | str, track: int | str |
         raise DubError("no_audio", f"{path}: there is no audio track {wanted!r} in it; it has {listing}")
     if found[0].codec_context is None:
         raise DubError("unsupported", f"{path}: the audio track's codec cannot be decoded here")
-    layout_of(found[0], path)
+    if found[0].codec_context.layout.nb_channels:  # that a header states none, decoding says
+        layout_of(found[0], path)
     return found[0]
 
 
