@@ -1,5 +1,7 @@
-"""Whether a Matroska or WAV file is all there: their demuxers take a file that was cut short for a shorter one."""
+"""Whether a Matroska, WAV or AVI file is all there: their demuxers take a file that was cut short for a shorter one."""
 
+from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import IO
 
@@ -7,11 +9,13 @@ from stages.errors import DubError
 
 _MOST_CHUNKS = 1000
 _UNKNOWN_WAV = 0x7FFFF000  # what writes to a pipe states the most that fits 32 bits, signed or not
+_UNKNOWN_AVI = 0xFFFFFFFF  # and 0: a recording that did not know yet
+_COUNTED_TOO = 8  # bytes of a part's own header, which some writers count; behind the pictures there is an index
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067  # the two elements a file consists of (RFC 8794, RFC 9559)
 
 
 def check_whole(path: Path) -> None:
-    """Compare the length that a Matroska, WebM or WAV file states with the file's own.
+    """Compare the length that a Matroska, WebM, WAV or AVI file states with the file's own.
 
     Live recordings state none and pass, and so does every other kind of file. Raises DubError `decode_error`.
     """
@@ -21,6 +25,8 @@ def check_whole(path: Path) -> None:
         if end is not None:
             _check_end(path, end, size)
             return
+        for end in _avi_ends(file):
+            _check_end(path, end, size)
         file.seek(0)
         while True:
             name = _number(file, keep_marker=True)
@@ -55,6 +61,19 @@ def _wav_end(file: IO[bytes]) -> int | None:
         else:
             file.seek(size + size % 2, 1)
     return None
+
+
+def _avi_ends(file: IO[bytes]) -> Iterator[int]:
+    """Where each of an AVI's parts ends by its header; of more than one gigabyte it has several (OpenDML 1.02)."""
+    at = 0
+    for kind in chain([b"AVI "], repeat(b"AVIX")):
+        file.seek(at)
+        head = file.read(12)
+        size = int.from_bytes(head[4:8], "little")
+        if head[:4] != b"RIFF" or head[8:] != kind or not 0 < size < _UNKNOWN_AVI:
+            return
+        at += 8 + size + size % 2
+        yield at - size % 2 - _COUNTED_TOO
 
 
 def _number(file: IO[bytes], *, keep_marker: bool) -> int | None:

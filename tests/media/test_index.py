@@ -214,3 +214,15 @@ def test_what_is_no_index_is_said_to_be_none(tmp_path: Path) -> None:
         except ValueError:
             continue
         assert k % 3, "a piece of an index is not an index"
+
+
+def test_an_avi_whose_recorder_dropped_pictures_is_whole(tmp_path: Path) -> None:
+    """Its header counts them, and they are no packets: the film was taken for one that was cut short."""
+    at = [k for k in range(48) if k % 5 != 3]
+    path = clip(tmp_path / "a.avi", at, time_base=Fraction(1, 25), codec="mpeg4")
+    index = index_video(str(path))
+    assert index.pts.tolist() == at
+    for keep in (0.5, 0.9, 0.999):
+        (tmp_path / "cut.avi").write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+        with pytest.raises(DubError, match="cut short"):
+            index_video(str(tmp_path / "cut.avi"))
