@@ -51,7 +51,7 @@ class RunSettings(Settings):
     """On Ray: seconds that splitting, casting or muxing a whole film may take; more than mux.timeout_s."""
     breaker_last: int = Field(20, ge=0, le=10000)
     """Of so many painted shards in a row, less than `breaker_share` may fail; else the run stops, and nothing
-    more is tried or shipped unpainted. 0: never."""
+    more is tried or shipped unpainted. A run with fewer painted shards is not judged. 0: never."""
     breaker_share: float = Field(0.8, gt=0, le=1)
     """Which share of them."""
     progress_s: float = Field(5.0, gt=0)

@@ -14,6 +14,7 @@ from pipeline.quarantine import SWALLOWED, put_away
 from pipeline.rows import Row
 from pipeline.steps.base import Step
 from stages.errors import DubError
+from stages.media import storage
 
 
 def guarded(step: Step, row: Row, ledger: Attempts | None = None) -> list[Row]:
@@ -39,6 +40,9 @@ def guarded(step: Step, row: Row, ledger: Attempts | None = None) -> list[Row]:
         message = f"{row.film}: not enough memory; lower split.shard_s or the workers"
         return _failed(step, row, job, "oom", message, error)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in storage.NO_ROOM:
+            message = f"{row.film}: no room left to write ({error}); make room and run the same command again"
+            return _failed(step, row, job, "disk_full", message, error)
         where = "".join(traceback.format_exception(error)[-3:]).strip()
         return _failed(step, row, job, "internal", f"{row.film}: {type(error).__name__}: {error}\n{where}", error)
 

@@ -1,5 +1,6 @@
 """The crash ledger: which tries count, and how a hang or a broken GPU ends the process."""
 
+import errno
 import json
 import os
 import subprocess
@@ -110,6 +111,17 @@ def test_what_the_last_try_says_is_the_row_s_code(attempt: Attempt, code: str) -
     assert told == code
     assert "composite of shard 0-10" in message
     assert attempt.told in message
+
+
+def test_a_full_disk_is_no_fault_of_the_row_s_that_may_pass_through(tmp_path: Path) -> None:
+    class Full(PaintSegment):
+        def run(self, row: Row, job: Job) -> None:  # type: ignore[override]
+            raise OSError(errno.ENOSPC, "No space left on device", "/scratch/x")
+
+    [out] = guarded(Full(Config(), str(tmp_path)), ROW)
+    assert out.code == "disk_full"
+    assert "/scratch/x" in out.message
+    assert not (tmp_path / "quarantine").exists()
 
 
 def test_only_cuda_errors_break_a_process() -> None:
