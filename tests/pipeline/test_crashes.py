@@ -65,13 +65,21 @@ def test_one_poisoned_shard_a_film_passes_through_and_retry_heals_it(tmp_path: P
     assert not list((tmp_path / "work").glob("quarantine/*/*"))
 
 
+STEPS = ["split", "faces", "cast", "crops", "lips", "composite", "mux"]
+
+
 @pytest.mark.parametrize(
-    "when",
-    [pytest.param("", id="before_its_work"), pytest.param("-after", id="before_it_tells", marks=pytest.mark.soak)],
+    ("steps", "when"),
+    [
+        pytest.param(["cast", "lips", "mux"], "", id="sample"),
+        pytest.param(STEPS, "", id="before_its_work", marks=pytest.mark.soak),
+        pytest.param(STEPS, "-after", id="before_it_tells", marks=pytest.mark.soak),
+    ],
 )
-def test_workers_that_are_killed_once_at_every_step_cost_nothing(tmp_path: Path, poisoned: Path, when: str) -> None:
+def test_workers_that_are_killed_once_at_every_step_cost_nothing(
+    tmp_path: Path, poisoned: Path, steps: list[str], when: str
+) -> None:
     """`kill -9`, each step in a film of its own."""
-    steps = ["split", "faces", "cast", "crops", "lips", "composite", "mux"]
     rows = two_shards(tmp_path, steps, found=True)
     # The mux is called with the shard that landed last.
     poison(poisoned, {f"{step}-{step}-0{when}": "kill" for step in steps} | {f"mux-mux-10{when}": "kill"})
