@@ -34,7 +34,7 @@ def poisoned(ray_cluster: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(["raise", "exit", "hang"], id="sample"),
+        pytest.param(["raise", "exit"], id="sample"),
         pytest.param(list(WORDS), id="all", marks=pytest.mark.soak),
     ],
 )
@@ -56,8 +56,8 @@ def test_one_poisoned_shard_a_film_passes_through_and_retry_heals_it(
     tries = {record["film"]: [attempt["fate"] for attempt in record["attempts"]] for record in records}
     fates = {"raise": [], "memory": [], "exit": [""], "segfault": [""], "hang": ["hung"], "cuda": ["broken"]}
     assert tries == {word: fates[word] for word in words}
-    [hung] = [record for record in records if record["film"] == "hang"]
-    assert "sitecustomize.py" in hung["attempts"][0]["told"]  # where it slept
+    for hung in (record for record in records if record["film"] == "hang"):
+        assert "sitecustomize.py" in hung["attempts"][0]["told"]  # where it slept
     assert not list((tmp_path / "work").glob("attempts/*"))
 
     for file in poisoned.iterdir():
@@ -78,7 +78,7 @@ STEPS = ["split", "faces", "cast", "crops", "lips", "composite", "mux"]
 @pytest.mark.parametrize(
     ("steps", "when"),
     [
-        pytest.param(["cast", "lips", "mux"], "", id="sample"),
+        pytest.param(["lips", "mux"], "", id="sample"),
         pytest.param(STEPS, "", id="before_its_work", marks=pytest.mark.soak),
         pytest.param(STEPS, "-after", id="before_it_tells", marks=pytest.mark.soak),
     ],
