@@ -203,7 +203,9 @@ def test_an_old_plan_that_somebody_wrote_over_is_no_reason_to_stop(night: Path) 
     aged(night / "work", 20)
     for done in (night / "work").glob("films/*/done-*"):
         done.unlink()
-    clean(str(night / "work"), 14 * DAY)
+    before = files(night / "work")
+    freed = clean(str(night / "work"), 14 * DAY)
+    assert sum(freed.files.values()) == len(before - files(night / "work")) > 0
 
 
 def test_in_a_bucket_too(night: Path) -> None:

@@ -1,6 +1,7 @@
 """Settings from YAML and --set: merged by dotted path, every mistake named at once."""
 
 import contextlib
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -206,7 +207,8 @@ def test_any_mapping_is_settings_or_a_config_error(values: dict[str, Any], overr
 @given(st.text(max_size=40))
 def test_any_text_is_yaml_or_a_config_error(text: str):
     with contextlib.suppress(ConfigError):
-        parse_yaml(text)
+        made = parse_yaml(text)
+        assert made is None or isinstance(made, bool | int | float | str | list | dict | date)
 
 
 @given(stride=st.integers(1, 10**6), crf=st.floats(0, 51), name=st.text(min_size=1).filter(lambda s: s.isalnum()))
