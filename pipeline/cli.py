@@ -172,7 +172,7 @@ def show_report(
 
         dubline report work
 
-        dubline report s3://bucket/work 20260314-220501-3f9a1c
+        dubline report s3://bucket/work 20260314-220501-000318-3f9a
     """
     try:
         print_report(stored_report(work, run_id))

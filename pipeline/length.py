@@ -1,16 +1,13 @@
 """How long a film becomes: its row's length policies, and a run's excerpt."""
 
 from fractions import Fraction
-from typing import Final
 
 from pipeline.film import Film
 from stages.errors import DubError
 from stages.media.index import VideoIndex
 from stages.media.still import is_still
-from stages.media.timeline import Longer, Shorter, Timeline, fit, outlasts_s
+from stages.media.timeline import LENGTH_SLACK_S, Longer, Shorter, Timeline, fit, outlasts_s
 from stages.speech.samples import RATE
-
-_LENGTH_SLACK_S: Final = 0.1  # a dub may outlast the picture by less than three frames of 25 fps before it is «longer»
 
 
 def lay_timeline(
@@ -24,7 +21,7 @@ def lay_timeline(
     dub_s = Fraction(dub_samples, RATE)
     still = is_still(film.video)
     longer_s = outlasts_s(index, dub_s)
-    if not still and longer_s > _LENGTH_SLACK_S and film.audio_longer == "error":
+    if not still and longer_s > LENGTH_SLACK_S and film.audio_longer == "error":
         raise DubError(
             "audio_longer",
             f"{film.id}: the dub is {longer_s:.2f} s longer than the picture; shorten it or set audio_longer: trim, "

@@ -17,8 +17,7 @@ def named_files(films: Iterable[Film]) -> set[str]:
         url
         for film in films
         for url in (film.output, film.video, film.audio, film.background, film.spans)
-        if url
-        if isinstance(url, str)
+        if isinstance(url, str) and url
     }
 
 

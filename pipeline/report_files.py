@@ -12,8 +12,8 @@ from pipeline.report_tables import write_films, write_shards
 from stages.errors import DubError
 from stages.media import storage
 
-RUN_ID = re.compile(r"\d{8}-\d{6}-(\d{6}-[0-9a-f]{4}|[0-9a-f]{6})")
-"""What `pipeline.run` names its runs, now and before 0.2; ascending in time."""
+RUN_ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{4}")
+"""What `pipeline.run` names its runs, ascending in time."""
 
 
 def publish_report(report: RunReport, work: str) -> None:

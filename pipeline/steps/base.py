@@ -104,12 +104,17 @@ class Step(ABC):
             storage.write_bytes(url, made.to_bytes())
             return made
 
-    def seam(self, job: Job) -> Seam | None:
-        """How the film's segments are made to stand beside copied packets; None where nothing is copied."""
-        plan = read_json(self.work.film(job.film_key, "plan.json"), "seam")
+    def plan(self, job: Job) -> dict[str, Any]:
+        """What `MakeCast` planned for the film. Raises DubError `internal` when it is gone from the work folder."""
+        plan: dict[str, Any] | None = read_json(self.work.film(job.film_key, "plan.json"), "shards")
         if plan is None:
             raise DubError("internal", f"{job.film.id}: its plan is gone from the work folder; run it again")
-        return None if plan["seam"] is None else Seam.model_validate(plan["seam"])
+        return plan
+
+    def seam(self, job: Job) -> Seam | None:
+        """How the film's segments are made to stand beside copied packets; None where nothing is copied."""
+        seam = self.plan(job)["seam"]
+        return None if seam is None else Seam.model_validate(seam)
 
     def made(self, job: Job) -> set[str]:
         """Keys of the film's segments that are there, each with its marker."""
@@ -130,9 +135,8 @@ class Step(ABC):
 
     def landed(self, job: Job) -> bool:
         """Whether every shard of the film has its segment."""
-        plan = read_json(self.work.film(job.film_key, "plan.json"))
         there = self.made(job) | self.passed(job)
-        return plan is not None and all(shard["copied"] or shard["key"] in there for shard in plan["shards"])
+        return all(shard["copied"] or shard["key"] in there for shard in self.plan(job)["shards"])
 
     def cast(self, job: Job) -> Cast:
         """Whose lips are painted, on the output's grid."""

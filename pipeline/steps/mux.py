@@ -38,9 +38,7 @@ class MuxFilm(Step):
         yield replace(row, ready=False, code=row.code or "ok")
         if not self.work.claim(job.film_key, "mux", job.own_turn, row.key):
             return
-        plan = read_json(self.work.film(job.film_key, "plan.json"))
-        if plan is None:
-            raise DubError("internal", f"{job.film.id}: its plan is gone from the work folder")
+        plan = self.plan(job)
         film = job.film
         Roots(self.config.run.roots).check_film(film)
         passed = self._passed_through(job, [shard["key"] for shard in plan["shards"]])

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.job import Job
-from pipeline.ledger import read_json, write_json
+from pipeline.ledger import write_json
 from pipeline.quarantine import SWALLOWED
 from pipeline.rows import Row
 from pipeline.steps.composite import PaintSegment
-from stages.errors import DubError
 from stages.media import storage
 
 _PAINTING = ("crops", "lips", "composite")
@@ -33,10 +32,7 @@ class PassThrough(PaintSegment):
         return gave_up(row) and Job.model_validate_json(row.job).pass_through
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
-        plan = read_json(self.work.film(job.film_key, "plan.json"), "shards")
-        if plan is None:
-            raise DubError("internal", f"{row.film}: its plan is gone from the work folder; run it again")
-        segment = next(shard["unpainted"] for shard in plan["shards"] if shard["key"] == row.key)
+        segment = next(shard["unpainted"] for shard in self.plan(job)["shards"] if shard["key"] == row.key)
         if self.marker(job, segment) is None:
             self.write(row, job, segment, None)
         told = {"start": row.start, "end": row.end, "code": row.code, "message": row.message, "segment": segment}

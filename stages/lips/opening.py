@@ -7,10 +7,8 @@ import numpy as np
 
 from stages.arrays import F32, F64, I64, U8
 
-_DARK, _SOFT = (
-    0.62,
-    0.25,
-)  # of the face's own lightness round the mouth: where the inner mouth begins, and ends being lips
+# Of the face's own lightness round the mouth: where the inner mouth begins, and over how much lips become it.
+_DARK, _SOFT = 0.62, 0.25
 _CHANGED = 3.0  # mean codes by which a redrawn mouth differs from the source's at the least
 _QUIET = 10  # percentile of a stretch's frames that is its mouth at rest
 

@@ -10,6 +10,7 @@ from typing import Literal, Self
 import av
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from pydantic import Field
 
@@ -20,16 +21,13 @@ from stages.media.encoders import ENCODERS, encoder_options
 from stages.media.index import Picture
 from stages.media.ladder import dts_ladder
 from stages.media.open import open_media, video_stream
-from stages.media.planes import FORMATS, planes
+from stages.media.planes import FORMATS, PLAIN_NAMES, fill, planes, range_of
 from stages.media.seam import Seam
-from stages.media.settings import MediaLimits
+from stages.media.settings import TRUSTED
 from stages.settings import Settings
 
-_OWN = MediaLimits(max_pixels=2**31 - 1)  # what was read within the limits is written within them
 _FAMILY = {encoder.codec: name for name, encoder in ENCODERS.items()}
-_FULL_RANGE, _UNTAGGED = 2, 2  # of color_range; of matrix, primaries and transfer (H.273)
-# Full range by the format's name, which only some encoders know: the same samples, and the tag says the same.
-_PLAIN = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p"}
+_UNTAGGED = 2  # of matrix, primaries and transfer (H.273)
 
 
 class EncodeSettings(Settings):
@@ -86,7 +84,7 @@ class Coded:
 def coded_as(picture: Picture, settings: EncodeSettings, suffix: str) -> Coded:
     """How a source's pictures go into its delivery's encoder."""
     name = encoder_for(picture.codec, settings, suffix)
-    pix_fmt = picture.pix_fmt if picture.pix_fmt in _takes(name) else _PLAIN.get(picture.pix_fmt, picture.pix_fmt)
+    pix_fmt = picture.pix_fmt if picture.pix_fmt in _takes(name) else PLAIN_NAMES.get(picture.pix_fmt, picture.pix_fmt)
     width, height = picture.width, picture.height
     layout = FORMATS.get(pix_fmt)
     if layout is not None and settings.odd_size == "pad" and ENCODERS[name].even:
@@ -125,7 +123,8 @@ def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suff
         raise DubError("unsupported", f"{path}: {coded.encoder} refuses the size {size}; set encode.codec to ffv1")
     tags = {picture.matrix, picture.primaries, picture.transfer}
     tagged = encoder.lone_tags or _UNTAGGED not in tags
-    if is_full(picture) and not (encoder.full_range and tagged):
+    full = range_of(picture.color_range, picture.pix_fmt) == ColorRange.JPEG
+    if full and not (encoder.full_range and tagged):
         # Taken for limited range, the film would come out with less contrast or more than it had.
         raise DubError(
             "unsupported", f"{path}: {coded.encoder} cannot say full range here; set encode.codec to libx264 or libx265"
@@ -136,11 +135,6 @@ def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suff
         f"the picture is {coded.width}x{coded.height} and not {size}, its last column or row repeated: "
         f"{coded.encoder} takes no odd sizes"
     ]
-
-
-def is_full(picture: Picture) -> bool:
-    """Whether the samples use the full range."""
-    return picture.color_range == _FULL_RANGE or picture.pix_fmt in _PLAIN
 
 
 def _takes(encoder: str) -> set[str]:
@@ -231,7 +225,7 @@ def check_segment(path: Path, pts: I64, time_base: Fraction) -> None:
 
     A segment that lost a frame must not get its marker. Nothing is decoded. Raises DubError `internal`.
     """
-    with open_media(path, _OWN) as container:
+    with open_media(path, TRUSTED) as container:
         stream = video_stream(container, path)
         clock = Fraction(stream.time_base or 0)
         there = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size)
@@ -260,7 +254,8 @@ def _add_video(
     context.time_base = time_base
     context.framerate = told
     context.thread_count = settings.threads
-    context.color_range = _FULL_RANGE if is_full(picture) else picture.color_range
+    # The tag says it where the name does not any more; what was untagged stays so.
+    context.color_range = ColorRange.JPEG if picture.pix_fmt in PLAIN_NAMES else picture.color_range
     context.colorspace = picture.matrix
     context.color_primaries = picture.primaries
     context.color_trc = picture.transfer
@@ -282,10 +277,6 @@ def _fitted(frame: VideoFrame, coded: Coded) -> VideoFrame:
     if (frame.width, frame.height, frame.format.name) == (coded.width, coded.height, coded.pix_fmt):
         return frame
     out = av.VideoFrame(coded.width, coded.height, coded.pix_fmt)
-    for target, source in zip(planes(out), planes(frame), strict=True):
-        rows, columns = source.shape
-        target[:rows, :columns] = source
-        target[rows:, :columns] = source[-1]
-        target[:, columns:] = target[:, columns - 1 : columns]
+    fill(out, planes(frame))
     out.pts = frame.pts
     return out

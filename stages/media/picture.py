@@ -1,10 +1,10 @@
 """Small upright BGR pictures of frames, for detectors."""
 
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from stages.arrays import U8
-from stages.media.planes import matrix_of
+from stages.media.planes import matrix_of, range_of
 from stages.media.upright import Upright
 
 
@@ -25,14 +25,13 @@ class Shrinker:
         across = min(upright.size[0], self._width_px or upright.size[0])
         down = max(1, round(upright.size[1] * across / upright.size[0]))
         width, height = Upright(across, down, upright.rotation).size  # of the same picture before it is turned
-        full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
         out = self._reformatter.reformat(
             frame,
             width=width,
             height=height,
             format="bgr24",
             src_colorspace=int(matrix_of(frame.colorspace, frame.height, self._untagged)),
-            src_color_range=int(ColorRange.JPEG if full else ColorRange.MPEG),
+            src_color_range=int(range_of(frame.color_range, frame.format.name)),
             # AREA averages what it drops; at full size nothing is dropped and the default is OpenCV's picture.
             interpolation=int(Interpolation.AREA) if width < frame.width else None,
             threads=1,

@@ -23,7 +23,8 @@ Region = tuple[int, int, int, int]
 """x0, y0, x1, y1 px of the whole picture; half-open."""
 
 _BT601_LINES = 720  # untagged pictures of fewer lines are taken for SD (media.md 3.6)
-_FULL_RANGE_FORMATS = {"yuvj420p", "yuvj422p", "yuvj444p"}
+PLAIN_NAMES = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p"}
+"""Formats that say full range by their name, which only some encoders know, and what the same samples are called."""
 # H.273 matrix number -> swscale's name for it. 8-bit RGB of BT.2020 SDR material uses its own coefficients.
 _MATRICES = {
     1: Colorspace.ITU709,
@@ -91,6 +92,15 @@ def region_planes(frame: VideoFrame, region: Region) -> list[Plane]:
     return [luma[y0:y1, x0:x1], *(c[y0 >> sy : -(-y1 >> sy), x0 >> sx : -(-x1 >> sx)] for c in chroma)]
 
 
+def fill(frame: VideoFrame, sources: list[Plane]) -> None:
+    """Write planes into a frame that is as large or larger; what it has more are their last column and row."""
+    for target, source in zip(planes(frame), sources, strict=True):
+        rows, columns = source.shape
+        target[:rows, :columns] = source
+        target[rows:, :columns] = source[-1]
+        target[:, columns:] = target[:, columns - 1 : columns]
+
+
 def even_region(box: tuple[float, float, float, float], margin: int, width: int, height: int) -> Region:
     """The smallest region that holds a box and `margin` px round it, on even coordinates, inside the picture."""
     x0, y0, x1, y1 = box
@@ -111,13 +121,17 @@ def matrix_of(tag: int, height: int, untagged: str) -> Colorspace:
     return Colorspace.ITU709 if untagged == "bt709" else Colorspace.ITU601
 
 
+def range_of(tag: int, pix_fmt: str) -> ColorRange:
+    """The range of samples tagged `tag` (FFmpeg's color_range) in a pixel format; untagged ones are limited."""
+    return ColorRange.JPEG if tag == ColorRange.JPEG or pix_fmt in PLAIN_NAMES else ColorRange.MPEG
+
+
 class RegionColour:
     """Converts regions of one film's pictures to upright BGR and back. Not shared between threads."""
 
     def __init__(self, picture: Picture, settings: MediaSettings) -> None:
         self._matrix = int(matrix_of(picture.matrix, picture.height, settings.untagged_matrix))
-        full = picture.color_range == ColorRange.JPEG or picture.pix_fmt in _FULL_RANGE_FORMATS
-        self._range = int(ColorRange.JPEG if full else ColorRange.MPEG)
+        self._range = int(range_of(picture.color_range, picture.pix_fmt))
         self._flags = int(_ACCURATE) if settings.conversion == "accurate" else None
         self._format = picture.pix_fmt
         self._upright = picture.upright
@@ -136,11 +150,7 @@ class RegionColour:
         width, height = x1 - x0, y1 - y0
         # Even, for pictures of odd size: swscale spreads the chroma of an odd one over its width.
         part = av.VideoFrame(width + width % 2, height + height % 2, self._format)
-        for target, source in zip(planes(part), region_planes(frame, region), strict=True):
-            rows, columns = source.shape
-            target[:rows, :columns] = source
-            target[rows:, :columns] = source[-1]
-            target[:, columns:] = target[:, columns - 1 : columns]
+        fill(part, region_planes(frame, region))
         out = self._to_bgr.reformat(
             part,
             format="bgr24",

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from av.video.reformatter import ColorRange
 
 from stages.errors import DubError
 from stages.media.gops import Gops
 from stages.media.h264 import PPS, SPS, Sps, read_sps, set_id, unit_type
 from stages.media.index import Picture, VideoIndex
+from stages.media.planes import range_of
 from stages.settings import Settings
 
 VERSION = 1
@@ -28,7 +30,6 @@ _PROFILES: dict[int, Profile] = {
 }  # profile_idc -> x264's name
 _KNOWS_LOSSLESS = 244  # High 4:4:4 Predictive
 _QP_A_BIT = 6  # quantizers that each bit above 8 adds below 0
-_FULL_RANGE = 2  # of color_range
 _HIGHEST_ID = 31  # of sequence parameter sets
 # x264's reference frames by preset (its x264_param_default_preset).
 _REFS = {"faster": 2, "fast": 2, "medium": 3, "slow": 5, "slower": 8, "veryslow": 16}
@@ -115,7 +116,7 @@ def copy_problem(picture: Picture, gops: Gops, encoder: str, crf: float) -> str:
         if _shape(sps.sar) != _shape(picture.sar):
             return "its shape of pixels is told by the container only"
         if (bool(sps.full_range), sps.primaries, sps.transfer, sps.matrix) != (
-            picture.color_range == 2,
+            range_of(picture.color_range, picture.pix_fmt) == ColorRange.JPEG,
             picture.primaries,
             picture.transfer,
             picture.matrix,

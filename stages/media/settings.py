@@ -1,6 +1,6 @@
 """How media is opened and decoded."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,10 @@ class MediaLimits(Settings):
     """Most channels an audio track may have."""
     open_timeout_s: float = Field(60.0, gt=0)
     """Longest wait for a file to open or to deliver its next packet, in seconds."""
+
+
+TRUSTED: Final = MediaLimits(max_pixels=2**31 - 1, max_frames=10**12)
+"""Limits for our own files, and for sources whose own limits let them through earlier."""
 
 
 class MediaSettings(Settings):

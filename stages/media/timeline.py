@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -114,6 +114,10 @@ class Timeline:
             moved=self.moved + first,
             excerpt=True,
         )
+
+
+LENGTH_SLACK_S: Final = 0.1
+"""A sound may outlast the picture by less than three frames of 25 fps before it is «longer»."""
 
 
 def outlasts_s(index: VideoIndex, dub_s: Fraction) -> float:

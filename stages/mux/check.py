@@ -11,13 +11,14 @@ from av.stream import Disposition, Stream
 
 from stages.errors import DubError
 from stages.media.chroma import UNSPECIFIED
-from stages.media.encode import is_full
 from stages.media.index import Picture, VideoIndex
 from stages.media.language import iso639_2
 from stages.media.open import open_media
+from stages.media.planes import range_of
+from stages.media.settings import TRUSTED
 from stages.media.timeline import Timeline
 from stages.mux.containers import MATROSKA
-from stages.mux.tracks import TRUSTED, Carried, Track, amount, flag_names, is_chapters, kind_of, tags_of
+from stages.mux.tracks import Carried, Track, amount, flag_names, is_chapters, kind_of, tags_of
 
 _MATROSKA_CLOCK_S: Final = Fraction(1, 2000)  # MKV rounds times to the millisecond (media.md 7.1)
 _END_S: Final = Fraction(1, 1000)  # and so do edit lists the film's end
@@ -53,7 +54,7 @@ def check_pictures(made: VideoIndex, timeline: Timeline, suffix: str) -> list[st
 
 def _lost_facts(made: Picture, source: Picture, suffix: str) -> list[str]:
     """A note for what the source says of its pictures and the delivery does not. Raises DubError `internal`: range."""
-    if is_full(made) != is_full(source):
+    if range_of(made.color_range, made.pix_fmt) != range_of(source.color_range, source.pix_fmt):
         raise DubError("internal", f"{suffix} does not keep the pictures' range with {made.codec}; deliver it as .mp4")
     facts = {
         "matrix": (made.matrix, source.matrix),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from stages.errors import DubError
+from stages.media.encoders import ENCODERS
 from stages.mux.settings import MuxSettings
 
 SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
@@ -12,19 +13,7 @@ MATROSKA: Final = (".mkv", ".webm")
 UNKNOWN: Final = "unknown"
 """A codec that FFmpeg has no name for."""
 
-_MADE_BY = {
-    "libx264": "h264",
-    "libx265": "hevc",
-    "libvpx-vp9": "vp9",
-    "libsvtav1": "av1",
-    "prores_ks": "prores",
-    "libopus": "opus",
-}
-_PICTURES = {  # Matroska takes every one
-    ".mp4": {"h264", "hevc", "vp9", "av1", "ffv1"},
-    ".mov": {"h264", "hevc", "prores"},
-    ".webm": {"vp8", "vp9", "av1"},
-}
+_PICTURES = {suffix: {made.codec for made in ENCODERS.values() if suffix in made.suffixes} for suffix in SUFFIXES}
 _PCM_IN_MP4 = {f"pcm_{kind}{end}" for kind in ("s16", "s24", "s32", "f32", "f64") for end in ("le", "be")}
 _MOV_AUDIO = {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "vorbis", "dts"}
 _AUDIO = {  # Matroska takes every one that it has a name for
@@ -61,11 +50,11 @@ def check_deliverable(output: str, encoder: str, settings: MuxSettings) -> None:
     suffix = suffix_of(output)
     if suffix not in SUFFIXES:
         raise DubError("unsupported", f"{output}: films are delivered as {', '.join(SUFFIXES)}")
-    picture = _MADE_BY.get(encoder, encoder)
-    if suffix != ".mkv" and picture not in _PICTURES[suffix]:
+    picture = ENCODERS[encoder].codec if encoder in ENCODERS else encoder
+    if picture not in _PICTURES[suffix]:
         can = ", ".join(sorted(_PICTURES[suffix]))
         raise DubError("unsupported", f"{output}: {suffix} cannot carry {picture}, only {can}; set encode.codec")
-    sound = _MADE_BY.get(settings.audio_codec, settings.audio_codec)
+    sound = settings.audio_codec.removeprefix("lib")
     if sound != "auto" and not carries_audio(suffix, sound):
         raise DubError("unsupported", f"{output}: {suffix} cannot carry {sound}; change mux.audio_codec or the output")
 

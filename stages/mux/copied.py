@@ -12,7 +12,7 @@ from stages.media.gops import Gops
 from stages.media.h264 import DELIMITER, join_units, split_units, unit_type
 from stages.media.index import VideoIndex
 from stages.media.open import open_media, video_stream
-from stages.mux.tracks import TRUSTED
+from stages.media.settings import TRUSTED
 
 Packets = Iterator["Packet[VideoStream]"]
 

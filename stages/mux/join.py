@@ -1,13 +1,13 @@
 """Pieces -> one video-only MP4 (MOV for ProRes), by packets, on the film's own clock."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
-from av.container import InputContainer
 
 from stages.arrays import I64
 from stages.errors import DubError
@@ -15,9 +15,10 @@ from stages.media.encode import exact_clock, muxer_for
 from stages.media.h264 import read_header, write_header
 from stages.media.ladder import dts_ladder
 from stages.media.open import open_media, video_stream
+from stages.media.settings import TRUSTED
 from stages.media.timeline import Timeline
 from stages.mux.copied import Copied, Packets, Piece, Source, packets_side_by_side, segment_packets
-from stages.mux.tracks import TRUSTED
+from stages.mux.tracks import codec_of
 
 
 def join_segments(pieces: Sequence[Piece], timeline: Timeline, target: Path, source: Source | None = None) -> None:
@@ -49,12 +50,12 @@ def join_segments(pieces: Sequence[Piece], timeline: Timeline, target: Path, sou
         header = write_header([*source.gops.sets, *own_sets])
         packets = packets_side_by_side(pieces, timeline.index, source, own_sets)
     like = _like(pieces, source)
-    with (
-        open_media(like, TRUSTED) as first,
-        av.open(str(target), "w", format=muxer_for(_codec(first)), options=exact_clock(timeline.time_base)) as output,
-    ):
+    with ExitStack() as files:
+        template = video_stream(files.enter_context(open_media(like, TRUSTED)), like)
+        muxer, options = muxer_for(codec_of(template)), exact_clock(timeline.time_base)
+        output = files.enter_context(av.open(str(target), "w", format=muxer, options=options))
         # Opaque: of a decoder called otherwise than its codec (libdav1d) PyAV finds no encoder.
-        stream = output.add_stream_from_template(video_stream(first, like), opaque=True)
+        stream = output.add_stream_from_template(template, opaque=True)
         stream.codec_context.extradata = header
         stream.time_base = clock
         if timeline.picture.sar[0]:  # a template does not bring what only the container says (ffv1)
@@ -71,10 +72,6 @@ def _like(pieces: Sequence[Piece], source: Source | None) -> Path:
     """The file whose stream the film's is like: a segment, or the source where everything is copied."""
     segments = [piece for piece in pieces if isinstance(piece, Path)]
     return source.path if source is not None and not segments else segments[0]
-
-
-def _codec(container: InputContainer) -> str:
-    return container.streams.video[0].codec_context.codec.canonical_name
 
 
 def _coded_pts(pieces: Sequence[Piece], timeline: Timeline, clock: Fraction) -> tuple[I64, bytes]:

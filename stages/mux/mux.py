@@ -11,6 +11,7 @@ from av.stream import Disposition
 from stages.media import storage
 from stages.media.index import VideoIndex, index_video
 from stages.media.open import PROTOCOLS, open_media, video_stream
+from stages.media.settings import TRUSTED
 from stages.media.timeline import Timeline
 from stages.mux.check import check_copy, check_pictures, check_tracks
 from stages.mux.containers import MATROSKA, check_deliverable, suffix_of
@@ -21,7 +22,7 @@ from stages.mux.smart import Smart, join_film
 from stages.mux.sound import Clock, Dub
 from stages.mux.soundtrack import Soundtrack, plan_soundtrack
 from stages.mux.tags import tags_file
-from stages.mux.tracks import TRUSTED, Carried, Track, carry, codec_of, container_language, flag_names, tags_of
+from stages.mux.tracks import Carried, Track, carry, codec_of, container_language, flag_names, tags_of
 
 __all__ = ["STAGE_VERSION", "Delivery", "Dub", "mux_film"]
 

@@ -12,20 +12,15 @@ from av.audio.stream import AudioStream
 
 from stages.errors import DubError
 from stages.media.open import open_media
-from stages.media.settings import MediaLimits
+from stages.media.settings import TRUSTED, MediaLimits
+from stages.media.timeline import LENGTH_SLACK_S
 from stages.mux.containers import MATROSKA, audio_encoder, plays_audio
 from stages.mux.ffmpeg import arguments, media_input, run
 from stages.mux.settings import MuxSettings
-from stages.mux.tracks import TRUSTED, amount, codec_of
+from stages.mux.tracks import amount, codec_of
 from stages.speech.samples import LOUDEST
-from stages.speech.track import choose_track, layout_of
+from stages.speech.track import FROM_ZERO, JITTER_S, choose_track, layout_of
 
-# As `decode_dub` hears them: these count from 0, all others' clocks begin wherever their first packet does.
-_FROM_ZERO: Final = {"mov", "matroska", "avi"}
-_HOLE_S: Final = Fraction(1, 100)
-"""As `decode_dub`: what timestamps may differ from the count of samples by rounding; less than one AAC frame."""
-_LENGTH_SLACK_S: Final = 0.1
-"""A sound may outlast the picture by less than three frames of 25 fps before it is «longer»."""
 _FOREVER_S: Final = 1e9
 _MIX_RATE: Final = 48_000
 """Most samples a second of a mix: what film sound is delivered in."""
@@ -100,7 +95,7 @@ def read_packets(path: Path, track: int) -> SoundPackets:
     with open_media(path, TRUSTED) as container:
         stream = choose_track(container, path, track)
         formats = set(container.format.name.split(","))
-        begins_s = 0.0 if formats & _FROM_ZERO else (container.start_time or 0) / av.time_base
+        begins_s = 0.0 if formats & FROM_ZERO else (container.start_time or 0) / av.time_base
         walk = _Walk(stream)
         for packet in container.demux(stream):
             if packet.size:
@@ -145,8 +140,8 @@ class _Walk:
         if packet.is_discard and self._heard:
             self.problem = self.problem or "an edit list leaves out parts of it"
         # MP4 has no packet without a successor: where there is a hole, the one before it is said to last longer.
-        stretched = len(self._lasted) == 2 and abs(self._lasted[1] - self._lasted[0]) > _HOLE_S
-        if abs(at_s - self.end_s) > _HOLE_S or (stretched and self._even):
+        stretched = len(self._lasted) == 2 and abs(self._lasted[1] - self._lasted[0]) > JITTER_S
+        if abs(at_s - self.end_s) > JITTER_S or (stretched and self._even):
             self.problem = self.problem or f"its packets do not join at {float(at_s):.2f} s"
         self._heard = self._heard or not packet.is_discard
         lasts_s = (packet.duration or 0) * self._unit
@@ -220,7 +215,7 @@ def mixed(speech: Any, dub: Dub, packets: SoundPackets, background: SoundPackets
     rate = mix_rate(packets, background)
     layout = max((packets, background), key=lambda p: av.AudioLayout(p.layout).nb_channels).layout
     # What lies behind the picture's end is refused before any work, or asked to be cut.
-    music = _on_clock(dub.background, 0, background, clock).filter("atrim", end=f"{clock.end_s + _LENGTH_SLACK_S:.6f}")
+    music = _on_clock(dub.background, 0, background, clock).filter("atrim", end=f"{clock.end_s + LENGTH_SLACK_S:.6f}")
     first = 0 if clock.excerpt else round(clock.zero_s * rate)  # amix knows no times: both have to begin at one moment
     both = [
         sound.filter("aresample", str(rate), **{"async": "1", "first_pts": str(first)}).filter(
@@ -271,7 +266,7 @@ def check_background(path: Path, picture_s: float, limits: MediaLimits, *, may_b
         if next(container.decode(stream), None) is None:
             raise DubError("no_audio", f"{path}: there is no sound in the background's first audio track")
     longer_s = read_packets(path, 0).length_s - picture_s
-    if longer_s > _LENGTH_SLACK_S and not may_be_longer:
+    if longer_s > LENGTH_SLACK_S and not may_be_longer:
         raise DubError(
             "audio_longer",
             f"{path}: the background is {longer_s:.2f} s longer than the picture; shorten it or set audio_longer: trim",

@@ -6,6 +6,7 @@ from typing import Any
 
 from stages.errors import DubError
 from stages.media.open import open_media
+from stages.media.settings import TRUSTED
 from stages.mux.ffmpeg import media_input
 from stages.mux.loudness import NOTHING_TO_DO_LU, TOLERANCE_LU, Loudness, gained, measure, normalization
 from stages.mux.settings import MuxSettings
@@ -23,7 +24,6 @@ from stages.mux.sound import (
     mixed,
     read_packets,
 )
-from stages.mux.tracks import TRUSTED
 
 
 @dataclass(frozen=True)

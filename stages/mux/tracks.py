@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 
 from stages.media.language import iso639_2
 from stages.media.open import open_media, video_stream
-from stages.media.settings import MediaLimits
+from stages.media.settings import TRUSTED
 from stages.mux.containers import (
     MATROSKA,
     UNKNOWN,
@@ -22,9 +22,6 @@ from stages.mux.containers import (
     suffix_of,
 )
 from stages.mux.settings import MuxSettings
-
-TRUSTED: Final = MediaLimits(max_pixels=2**31 - 1, max_frames=10**12)
-"""Limits for our own files, and for sources whose own limits let them through earlier."""
 
 _STALE = {"language", "encoder", "vendor_id", "duration", "bps", "number_of_frames", "number_of_bytes"}
 """Tags (small letters) that writers make themselves, or that say what the source's packets were."""

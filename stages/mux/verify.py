@@ -13,10 +13,9 @@ from stages.media.decode import read_frames
 from stages.media.open import open_media, video_stream
 from stages.media.parallel import ahead
 from stages.media.planes import planes
-from stages.media.settings import MediaSettings
+from stages.media.settings import TRUSTED, MediaSettings
 from stages.media.timeline import Timeline
 from stages.mux.copied import Copied
-from stages.mux.tracks import TRUSTED
 
 _DECODED_AHEAD = 4
 

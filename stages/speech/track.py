@@ -33,15 +33,15 @@ VERSION: Final = 2
 _FULL_SCALE: Final = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31}
 _RATES: Final = (1_000, 768_000)
 """Sample rates in Hz that are resampled; far outside, the filter alone would fill the memory."""
-_JITTER_S: Final = Fraction(1, 100)
+JITTER_S: Final = Fraction(1, 100)
 """Timestamps this near to the running count are rounding (Matroska counts in ms); less than one AAC frame."""
 _OVERLAP_S: Final = 1
 """Sound stamped up to this far before what was already heard is dropped; from further back, the clock was set
 anew and the sound goes on where it is."""
 _LAYOUTS: Final = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 """What so many channels are where a file does not say it."""
-_FROM_ZERO: Final = frozenset({"mov", "matroska", "avi"})
-"""Containers whose time 0 is the dub's."""
+FROM_ZERO: Final = frozenset({"mov", "matroska", "avi"})
+"""Containers whose time 0 is the dub's; all others' clocks begin wherever their first packet does."""
 _FROM_THE_START: Final = frozenset({"mpegts", "ogg"})
 """Containers whose clock begins anywhere: their earliest track begins the dub. All others (WAV, FLAC, MP3, ADTS)
 store no times, FFmpeg counts them up, dropped priming and wrong rates included: they are heard without a hole."""
@@ -155,7 +155,7 @@ def stated_length_s(container: InputContainer, stream: AudioStream) -> Fraction 
         return None
     if stream.duration is None or stream.time_base is None:
         return None if container.duration is None else Fraction(container.duration, av.time_base)
-    starts = (stream.start_time or 0) if formats & _FROM_ZERO else 0
+    starts = (stream.start_time or 0) if formats & FROM_ZERO else 0
     return Fraction((starts + stream.duration) * stream.time_base)
 
 
@@ -234,13 +234,13 @@ class _Decoder:
 
     def _drift(self, frame: AudioFrame, run: "_Run") -> int:
         """Samples of silence missing before the frame, or minus the samples of it that were heard already."""
-        if frame.pts is None or frame.time_base is None or not self._formats & (_FROM_ZERO | _FROM_THE_START):
+        if frame.pts is None or frame.time_base is None or not self._formats & (FROM_ZERO | _FROM_THE_START):
             return 0
         stamp_s = frame.pts * frame.time_base
         if self._clock_s is None:
-            self._clock_s = Fraction(0) if self._formats & _FROM_ZERO else self._file_start_s(stamp_s)
+            self._clock_s = Fraction(0) if self._formats & FROM_ZERO else self._file_start_s(stamp_s)
         drift_s = stamp_s - self._clock_s - self._run_start_s - Fraction(run.taken, run.rate)
-        if abs(drift_s) <= _JITTER_S:
+        if abs(drift_s) <= JITTER_S:
             # Near the start the stamp itself is right; later on the count is.
             return max(0, round(drift_s * run.rate)) if run.taken == 0 else 0
         if drift_s < -_OVERLAP_S:

@@ -162,9 +162,9 @@ def test_retry_runs_the_films_that_failed_with_the_run_s_own_rows_and_settings(
 
 
 def test_retry_where_nothing_ever_ran_is_1(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["retry", str(tmp_path), "--run", "20260101-000000-abcdef"])
+    done = CliRunner().invoke(app, ["retry", str(tmp_path), "--run", "20260101-000000-000000-abcd"])
     assert done.exit_code == 1
-    assert "20260101-000000-abcdef" in done.output
+    assert "20260101-000000-000000-abcd" in done.output
 
 
 def test_fail_film_fails_the_film(tmp_path: Path, rows: list[dict[str, object]], broken: Broken) -> None:

@@ -129,7 +129,7 @@ def test_a_run_s_page_shows_every_picture_without_a_network(browser: Any, tmp_pa
 
 
 def test_hostile_names_and_messages_are_text(browser: Any, tmp_path: Path) -> None:
-    with RunReport("20260101-000000-abcdef", {"encode": {"crf": "<b>"}}) as report:
+    with RunReport("20260101-000000-000000-abcd", {"encode": {"crf": "<b>"}}) as report:
         report.expect(Film(id="a", video="/a.mp4", output="/b.mp4", audio="/a.wav", consent=HOSTILE["script"]))
         for number, text in enumerate(HOSTILE.values(), 1):
             report.refuse(number, text, f"line {number}: {text}")
@@ -147,7 +147,7 @@ def test_hostile_names_and_messages_are_text(browser: Any, tmp_path: Path) -> No
             write_html(report, str(tmp_path), file)
     for width in (1280, 390):
         show(browser, page, width)
-        assert browser.title == "dubline: run 20260101-000000-abcdef"
+        assert browser.title == "dubline: run 20260101-000000-000000-abcd"
         assert overflow(browser) == 0, width
         assert browser.execute_script("return document.scripts.length + document.images.length") == 0
         heads = [head.text for head in browser.find_elements("css selector", "section.film h3")]
@@ -174,11 +174,11 @@ def test_pictures_beyond_the_first_films_are_links_that_work(
     folder = tmp_path / "films/x"
     folder.mkdir(parents=True)
     cv2.imwrite(str(folder / "p.jpg"), np.full((60, 80, 3), 120, np.uint8))
-    with RunReport("20260101-000000-abcdef", {}) as report:
+    with RunReport("20260101-000000-000000-abcd", {}) as report:
         pictures = [{"time_s": 1.0, "before": "films/x/p.jpg", "after": "films/x/p.jpg"}]
         for name in "ab":
             report.films[name] = FilmReport(name, code="ok", length_s=2.0, pictures=pictures)
-        page = tmp_path / "runs/20260101-000000-abcdef/report.html"
+        page = tmp_path / "runs/20260101-000000-000000-abcd/report.html"
         page.parent.mkdir(parents=True)
         with page.open("w") as file:
             write_html(report, str(tmp_path), file)
