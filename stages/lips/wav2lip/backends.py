@@ -3,18 +3,16 @@
 import contextlib
 import copy
 import tempfile
-from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from stages.batches import DTYPES, running
 from stages.errors import DubError
 from stages.lips.wav2lip.network import Conv, ConvT, Wav2Lip
-
-_DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Backend(Protocol):
@@ -43,7 +41,7 @@ class TorchBackend:
 
     def __init__(self, network: Wav2Lip, *, device: str, dtype: str, parity: bool, threads: int) -> None:
         self._device = device
-        self._dtype = _DTYPES[dtype]
+        self._dtype = DTYPES[dtype]
         self._threads = threads
         self._layout = torch.contiguous_format if parity else torch.channels_last
         if not parity:
@@ -60,24 +58,9 @@ class TorchBackend:
         picture: Tensor = self.network(mel.to(self._dtype), face)
         return picture
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> contextlib.AbstractContextManager[None]:
         """See `Backend`."""
-        # Set here, not when loading: the count may belong to the calling thread, and Ray sets OMP_NUM_THREADS=1
-        # for small actors (media.md 7.9).
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(torch.inference_mode())
-                if self._device != "cpu":
-                    # One algorithm per shape, the same in every run; and float32 that is float32, not TF32.
-                    stack.enter_context(
-                        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-                    )
-                yield
-        finally:
-            torch.set_num_threads(before)
+        return running(self._device, self._threads)
 
 
 class OnnxBackend:

@@ -7,9 +7,9 @@ from typing import Final, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from stages.arrays import F32, U8
+from stages.batches import Batches, filled, upload
 from stages.errors import DubError
 from stages.lips.wav2lip import checkpoint
 from stages.lips.wav2lip.backends import Backend, OnnxBackend, TorchBackend
@@ -38,8 +38,6 @@ class Wav2LipGenerator:
     speech_shift_s: float
     device: str
     """Where it runs: `cpu` or `cuda`."""
-    batch_size: int
-    """Frames per step, as of now."""
     notes: list[str]
     """What the last `generate` did differently from the settings; empty as a rule."""
 
@@ -65,12 +63,13 @@ class Wav2LipGenerator:
         )
         self.speech_shift_s = settings.speech_shift_s
         self.device = _device(settings)
-        self.batch_size = settings.batch_size or (BATCH_CPU if self.device == "cpu" else BATCH_GPU)
+        batch_size = settings.batch_size or (BATCH_CPU if self.device == "cpu" else BATCH_GPU)
         self.notes = []
-        self._wanted_batch = self.batch_size
+        self._batches = Batches("wav2lip", self.device, batch_size)
         # A GPU divides by a tensor exactly; by a number of the host, torch multiplies with its rounded reciprocal.
         self._white = torch.full((), 255.0, device=self.device)
-        self._backend = _backend(_local(weights), settings, self.device)
+        with self._batches.fitting("its weights"):
+            self._backend = _backend(_local(weights), settings, self.device)
         name = torch.cuda.get_device_name() if self.device == "cuda" else f"{threads} threads"
         _log.info("wav2lip on %s (%s), %s, %s, batch %d", self.device, name, mode, dtype, self.batch_size)
 
@@ -98,63 +97,38 @@ class Wav2LipGenerator:
         _check(crops, speech)
         self.notes = []
         with self._backend.running():
-            try:
-                pixels = self._upload(crops)
-                windows = self._upload(speech)
+            with self._batches.fitting(f"{n} crops"):
+                pixels = upload(crops, self.device)
+                windows = upload(speech, self.device)
                 redrawn = torch.empty_like(pixels)
-            except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
-                    raise
-                raise _oom(self.device, f"{n} crops") from error
             finite = torch.ones((), dtype=torch.bool, device=self.device)
-            done = 0
-            while done < n:
-                end = min(done + self.batch_size, n)
-                picture = self._step(pixels[done:end], windows[done:end])
-                if picture is None:  # out of memory: once more, smaller
-                    continue
-                redrawn[done:end] = picture[0]
-                finite &= picture[1]
-                done = end
+
+            def step(start: int, end: int) -> None:
+                picture = self._picture(pixels[start:end], windows[start:end])
+                # Truncated like the official script, not rounded: rounding changes half of all values (wav2lip.md 5.3).
+                redrawn[start:end] = (picture * 255).to(torch.uint8).permute(0, 2, 3, 1)
+                finite.logical_and_(picture.isfinite().all())
+
+            self._batches.each(n, step)
             if not bool(finite):  # asked once a stack: each question makes the host wait for the GPU
                 raise DubError(
                     "internal",
                     "Wav2Lip's output is not finite: the speech window is not, or float16 overflows with these weights "
                     "(set lips dtype to bfloat16 or float32)",
                 )
-            result: U8 = self._download(redrawn)
-        if self.batch_size < self._wanted_batch:
-            self.notes.append(f"wav2lip batch {self.batch_size} instead of {self._wanted_batch}: out of memory")
+            result: U8 = redrawn.cpu().numpy()
+        self.notes = self._batches.notes()
         return result
 
-    def _step(self, pixels: Tensor, windows: Tensor) -> tuple[Tensor, Tensor] | None:
-        """uint8 [b, 96, 96, 3] and whether all was finite; None where memory ran out and steps were halved."""
-        b = len(pixels)
-        try:
-            face = face_input(_filled(pixels, self.batch_size), self._white)
-            picture = self._backend(_filled(windows, self.batch_size).unsqueeze(1), face)[:b]
-            # Truncated like the official script, not rounded: rounding changes half of all values (wav2lip.md 5.3).
-            return (picture * 255).to(torch.uint8).permute(0, 2, 3, 1), picture.isfinite().all()
-        except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
-                raise
-            if self.batch_size == 1:
-                raise _oom(self.device, "a single frame") from error
-        # After the handler, so that the failed step's tensors are no longer held by the traceback.
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
-        _log.warning("wav2lip: out of memory at batch %d, going on with half of it", self.batch_size)
-        self.batch_size //= 2
-        return None
+    def _picture(self, pixels: Tensor, windows: Tensor) -> Tensor:
+        """float32 [b, 3, 96, 96] in [0, 1] of uint8 [b, 96, 96, 3] and float32 [b, 80, 16]."""
+        face = face_input(filled(pixels, self.batch_size), self._white)
+        return self._backend(filled(windows, self.batch_size).unsqueeze(1), face)[: len(pixels)]
 
-    def _upload(self, array: U8 | F32) -> Tensor:
-        """The whole stack, once and without waiting: 27 KB a frame, so that the GPU never waits for the host."""
-        host = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-        return host if self.device == "cpu" else host.pin_memory().to(self.device, non_blocking=True)
-
-    def _download(self, tensor: Tensor) -> U8:
-        host: U8 = tensor.cpu().numpy()
-        return host
+    @property
+    def batch_size(self) -> int:
+        """Frames per step, as of now."""
+        return self._batches.size
 
 
 def face_input(pixels: Tensor, white: Tensor) -> Tensor:
@@ -167,12 +141,6 @@ def face_input(pixels: Tensor, white: Tensor) -> Tensor:
     masked = whole.clone()
     masked[:, :, CROP_PX // 2 :] = 0
     return torch.cat((masked, whole), dim=1)
-
-
-def _filled(items: Tensor, length: int) -> Tensor:
-    """`items` [b, ...] followed by zeros up to `length`."""
-    missing = length - len(items)
-    return functional.pad(items, [0, 0] * (items.dim() - 1) + [0, missing]) if missing else items
 
 
 def _check(crops: U8, speech: F32) -> None:
@@ -215,27 +183,10 @@ def _backend(path: Path, settings: Wav2LipSettings, device: str) -> Backend:
     network = checkpoint.network(path)
     if settings.mode == "onnx":
         return OnnxBackend(network, threads=settings.threads)
-    try:
-        return TorchBackend(
-            network,
-            device=device,
-            dtype=settings.dtype,
-            parity=settings.mode == "parity",
-            threads=settings.threads,
-        )
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-        raise _oom(device, "its weights") from error
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out. Any other RuntimeError is what it says, and must surface (wav2lip.md 10.3 no 22)."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(words in str(error) for words in ("DefaultCPUAllocator", "not enough memory"))
-
-
-def _oom(device: str, what: str) -> DubError:
-    where = "the GPU's memory" if device == "cuda" else "memory"
-    return DubError("oom", f"Wav2Lip cannot fit {what} into {where}: give the worker more, or run fewer beside it")
+    return TorchBackend(
+        network,
+        device=device,
+        dtype=settings.dtype,
+        parity=settings.mode == "parity",
+        threads=settings.threads,
+    )

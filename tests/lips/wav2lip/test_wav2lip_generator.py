@@ -178,7 +178,7 @@ def before_each_step(hooked: Wav2LipGenerator) -> Iterator[Hooked]:
 
     def make(act: Callable[[int], None]) -> Wav2LipGenerator:
         handles.append(backend.network.register_forward_pre_hook(lambda _, inputs: act(len(inputs[0]))))
-        hooked.batch_size = 4
+        hooked._batches.size = 4
         return hooked
 
     yield make
