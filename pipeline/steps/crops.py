@@ -12,6 +12,7 @@ from stages.crops.crops import Crops
 from stages.crops.landmarks.settings import build as build_landmarker
 from stages.crops.landmarks.types import Landmarker
 from stages.crops.track import LandmarkCache
+from stages.crops.types import CropWish
 from stages.lips.lips import GENERATORS
 from stages.media import storage
 
@@ -33,7 +34,8 @@ class CutCrops(Step):
         if self.marker(job, row.key) is not None:
             yield row  # another film of this run has the same shard, and made it
             return
-        stage = Crops(self.config.crops, self.config.media, self.landmarker, GENERATORS[job.generator].crop_px)
+        wish = CropWish(GENERATORS[job.generator].crop_px)
+        stage = Crops(self.config.crops, self.config.media, self.landmarker, wish)
         cache = LandmarkCache(self.work.landmarks(job.video_key), keys.landmarks_key(self.config, self.weights))
         video = storage.localize(job.video)
         cut = stage(video, self.timeline(job), self.cast(job), row.start, row.end, cache)

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from stages.arrays import F32, I32, U8
 from stages.cast.types import Cast
 from stages.crops import crops as module
-from stages.crops.crops import Crops, Cut, whole_boxes
+from stages.crops.boxes import whole_boxes
+from stages.crops.crops import Crops, Cut
 from stages.crops.landmarks.settings import LandmarksSettings
 from stages.crops.landmarks.template import Template, place
 from stages.crops.settings import CropsSettings
 from stages.crops.track import LandmarkCache
-from stages.crops.types import FaceStack
+from stages.crops.types import CropWish, FaceStack
 from stages.media import storage
 from stages.media.index import VideoIndex, index_video
 from stages.media.planes import planes
@@ -109,7 +110,7 @@ class Bench:
     def run(self, start: int = 0, end: int = COUNT, cache: str = "cache", **landmarks: object) -> Cut:
         settings = CropsSettings(landmarks=LandmarksSettings(provider="fan", **landmarks))
         self.finder = BlobFinder()
-        stage = Crops(settings, MediaSettings(), self.finder, PX)
+        stage = Crops(settings, MediaSettings(), self.finder, CropWish(PX))
         folder = LandmarkCache(str(self.folder / cache), "key")
         return stage(self.film, Timeline.of(self.index), self.cast, start, end, folder)
 
@@ -142,7 +143,7 @@ def test_the_crop_is_the_official_one(tmp_path: Path, px: int) -> None:
     boxes[:3] = (0, 0, *SIZE), (0, 0, 31, 33), (129, 87, *SIZE)
     points, zeros = np.full((24, 5, 2), np.nan, np.float32), np.zeros(24, np.int32)
     cast = Cast(boxes.astype(np.float32), points, zeros, zeros, np.ones(24, np.float32))
-    stage = Crops(CropsSettings(resize="bilinear"), MediaSettings(conversion="fast"), Template(), px)
+    stage = Crops(CropsSettings(resize="bilinear"), MediaSettings(conversion="fast"), Template(), CropWish(px))
     stack = stage(film, Timeline.of(index), cast, 0, 24, LandmarkCache(str(tmp_path), "")).stack
     assert stack is not None
     assert np.array_equal(stack.boxes, boxes)
@@ -159,7 +160,7 @@ def test_large_faces_are_averaged_by_default(tmp_path: Path) -> None:
         *[np.zeros(2, np.int32)] * 2,
         np.ones(2, np.float32),
     )
-    stage = Crops(CropsSettings(), MediaSettings(conversion="fast"), Template(), PX)
+    stage = Crops(CropsSettings(), MediaSettings(conversion="fast"), Template(), CropWish(PX))
     stack = stage(film, Timeline.of(index_video(str(film))), cast, 0, 2, LandmarkCache(str(tmp_path), "")).stack
     assert stack is not None
     reader = cv2.VideoCapture(str(film))
@@ -272,7 +273,7 @@ def test_another_model_box_or_point_is_looked_at_anew(bench: Bench, tmp_path: Pa
     settings = CropsSettings(landmarks=LandmarksSettings(provider="fan"))
 
     def located(cast: Cast, key: str) -> int:
-        stage = Crops(settings, MediaSettings(), BlobFinder(), PX)
+        stage = Crops(settings, MediaSettings(), BlobFinder(), CropWish(PX))
         return stage(bench.film, Timeline.of(bench.index), cast, 0, COUNT, LandmarkCache(str(tmp_path), key)).located
 
     every = COUNT - 3
@@ -288,7 +289,7 @@ def test_another_model_box_or_point_is_looked_at_anew(bench: Bench, tmp_path: Pa
 
 
 def test_landmarks_that_need_no_pixels_cost_no_look(bench: Bench, tmp_path: Path) -> None:
-    stage = Crops(CropsSettings(), MediaSettings(), Template(), PX)
+    stage = Crops(CropsSettings(), MediaSettings(), Template(), CropWish(PX))
     cut = stage(bench.film, Timeline.of(bench.index), bench.cast, 10, 40, LandmarkCache(str(tmp_path / "c"), ""))
     assert cut.stack is not None
     assert cut.located == 0
@@ -318,7 +319,7 @@ def test_long_stretches_without_a_face_are_not_decoded(tmp_path: Path, monkeypat
         return real(video, index, start, end, media)
 
     monkeypatch.setattr(module, "read_frames", counted)
-    stage = Crops(CropsSettings(), MediaSettings(), Template(), PX)
+    stage = Crops(CropsSettings(), MediaSettings(), Template(), CropWish(PX))
     cut = stage(film, Timeline.of(index_video(str(film))), cast, 0, count, LandmarkCache(str(tmp_path), ""))
     assert cut.stack is not None
     assert cut.stack.frames.tolist() == [3, 4, 9, 250]
@@ -358,7 +359,7 @@ def test_frames_that_are_shown_again_are_cut_out_as_they_were(bench: Bench, tmp_
     assert own is not None
     place_of = {int(frame): item for item, frame in enumerate(own.frames)}
     settings = CropsSettings(landmarks=LandmarksSettings(provider="fan", smooth_s=0.1, stride=3))
-    stage = Crops(settings, MediaSettings(), BlobFinder(), PX)
+    stage = Crops(settings, MediaSettings(), BlobFinder(), CropWish(PX))
     cache, located = LandmarkCache(str(tmp_path), "key"), 0
     for start, end in itertools.pairwise([0, COUNT - 7, COUNT + 1, COUNT + 40, len(line)]):
         cut = stage(bench.film, line, cast, start, end, cache)

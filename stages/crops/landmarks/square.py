@@ -16,14 +16,17 @@ class Square:
     y: int
     side: int
 
-    def cut(self, region: U8, px: int) -> U8:
-        """The square's pixels resized to [px, px, 3]; what lies outside the region repeats its border."""
+    def cut(self, region: U8, px: int, border: int = cv2.BORDER_REPLICATE) -> U8:
+        """The square's pixels resized to [px, px, 3].
+
+        What lies outside the region repeats its outermost pixels, or is black (`cv2.BORDER_CONSTANT`).
+        """
         height, width = region.shape[:2]
         left, top = max(0, -self.x), max(0, -self.y)
         right, bottom = max(0, self.x + self.side - width), max(0, self.y + self.side - height)
         pixels = region[max(0, self.y) : self.y + self.side, max(0, self.x) : self.x + self.side]
         if left or top or right or bottom:
-            pixels = cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_REPLICATE)
+            pixels = cv2.copyMakeBorder(pixels, top, bottom, left, right, border)
         how = cv2.INTER_AREA if self.side > px else cv2.INTER_LINEAR
         return cv2.resize(pixels, (px, px), interpolation=how)  # type: ignore[no-any-return]
 
