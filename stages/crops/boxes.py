@@ -56,7 +56,7 @@ def _by_shares(points: F64, rule: HalfFace) -> F64:
     reach = chin - nose
     middle = nose + rule.shift * reach
     boxes: F64 = np.stack([left, middle - (chin - middle), right, chin + rule.margin * reach], axis=1)
-    return np.rint(boxes)
+    return np.floor(boxes + 0.5)  # rint goes to even numbers: a face that moves by 1 px would change its size
 
 
 def _official(points: F64, fallback: F32, rule: HalfFace) -> F64:

@@ -126,7 +126,7 @@ def test_a_face_that_moves_by_whole_px_takes_its_box_along(x: int, y: int, seed:
     points = face(800, 500) + np.random.default_rng(seed).normal(0, 1, (1, 68, 2)).astype(np.float32)
     points = np.round(points * 64) / 64  # so that float32 holds the moved ones exactly
     moved = points + np.float32([x, y])
-    for rule in (HalfFace(0.05, 0.1), HalfFace(-3, 10, "px")):
+    for rule in (HalfFace(0, 0.125), HalfFace(-3, 10, "px")):
         before, after = (half_face_boxes(p, BOX, rule, *SIZE)[0] for p in (points, moved))
         assert np.array_equal(after - before, [x, y, x, y])
 
