@@ -27,7 +27,8 @@ from pipeline.report_files import stored_report
 from pipeline.rows import Row
 from pipeline.run import dub
 from pipeline.run import retry as run_again
-from pipeline.terminal import err, out, print_report, print_room, stop
+from pipeline.terminal import err, out, print_report, print_room, stop, telling
+from pipeline.weights_cli import WeightsDir, weights_app
 from stages.errors import DubError
 from stages.weights import Weights
 
@@ -37,7 +38,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Dub films: new speech in, redrawn lips out, every frame at its own time.",
 )
-weights_app = typer.Typer(no_args_is_help=True, help="Model weights: what there is, fetch it, check it.")
 app.add_typer(weights_app, name="weights")
 _Told = TypeVar("_Told")
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer brings along
@@ -47,7 +47,9 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="One setting, as a.b=value. May be repeated.", metavar="A.B=V")
 ]
 Work = Annotated[str, typer.Option("--work", "-w", help="Work folder: caches, segments, reports. Path or URL.")]
-WeightsDir = Annotated[str | None, typer.Option("--weights-dir", help="Folder of weights; else $DUBLINE_WEIGHTS.")]
+Commercial = Annotated[
+    bool, typer.Option("--commercial", help="Refuse weights whose licence does not clearly allow commercial use.")
+]
 
 
 @app.command()
@@ -75,6 +77,7 @@ def run(
         str | None,
         typer.Option("--range", help="Dub only these seconds, into a file next to the output.", metavar="10:00-10:05"),
     ] = None,
+    commercial: Commercial = False,
 ) -> None:
     """Dub every film of a manifest.
 
@@ -92,6 +95,7 @@ def run(
     extra = [f"run.overwrite={str(overwrite).lower()}"] if overwrite else []
     extra += [f"run.fail_on={fail_on}"] if fail_on else []
     extra += [f"mux.container={container}"] if container else []
+    extra += ["run.commercial=true"] if commercial else []
     settings = _config(config, [*(overrides or []), *extra])
     try:
         seconds = parse_range(excerpt) if excerpt is not None else None
@@ -110,6 +114,7 @@ def retry(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster, such as auto. Default: $RAY_ADDRESS, else one is started here.")
     ] = None,
+    commercial: Commercial = False,
 ) -> None:
     """Run again what a run could not deliver, or delivered with stretches that were passed through unpainted.
 
@@ -122,7 +127,7 @@ def retry(
     report = _watched(
         RunSettings().progress_s,
         lambda on_start, on_row: run_again(
-            work, run, executor=executor, address=address, on_start=on_start, on_row=on_row
+            work, run, executor=executor, address=address, commercial=commercial, on_start=on_start, on_row=on_row
         ),
     )
     if report is None:
@@ -133,7 +138,13 @@ def retry(
 
 
 @app.command()
-def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = None, work: Work = "work") -> None:
+def plan(
+    manifest: Manifest,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    work: Work = "work",
+    commercial: Commercial = False,
+) -> None:
     """Say what a run would do: frames, cells, shards, problems, and the room it would take.
 
     Looks at headers and first frames, writes nothing. Sizes are estimates, for a work folder without anything of these
@@ -143,10 +154,11 @@ def plan(manifest: Manifest, config: ConfigFile = None, overrides: Overrides = N
 
         dubline plan night.jsonl --config configs/wav2lip.yaml --work /data/work
     """
-    settings = _config(config, overrides)
+    settings = _config(config, [*(overrides or []), *(["run.commercial=true"] if commercial else [])])
     try:
-        films = list(plan_films(manifest, settings, work))
-    except ManifestError as error:
+        with telling():
+            films = list(plan_films(manifest, settings, work))
+    except (ManifestError, PreflightError, DubError) as error:
         stop(error)
     table = Table("film", "frames", "length", "picture", "cells", "shards", "problem")
     for film in films:
@@ -249,53 +261,6 @@ def doctor(weights_dir: WeightsDir = None) -> None:
     raise typer.Exit(0 if all(check.ok for check in found) else 1)
 
 
-@weights_app.command("list")
-def list_weights(weights_dir: WeightsDir = None) -> None:
-    """Every file dubline knows by name, whether it is here, and its licence."""
-    table = Table("name", "file", "here", "MB", "licence")
-    for held in Weights(weights_dir).list():
-        size = f"{held.weight.size / 1e6:.1f}" if held.weight.size else "?"
-        table.add_row(held.weight.name, held.weight.file, "yes" if held.found else "no", size, held.weight.licence)
-    out.print(table)
-
-
-@weights_app.command("fetch")
-def fetch_weights(
-    names: Annotated[list[str], typer.Argument(help="Names of `dubline weights list`.")],
-    url: Annotated[str | None, typer.Option(help="Another place to fetch one file from.")] = None,
-    weights_dir: WeightsDir = None,
-) -> None:
-    """Fetch weights: resumes, checks the sha256, publishes whole or not at all.
-
-    Example:
-
-        dubline weights fetch yunet
-    """
-    for name in names:
-        try:
-            path = Weights(weights_dir).fetch(name, url)
-        except DubError as error:
-            stop(error)
-        out.print(f"{name}: {path}")
-
-
-@weights_app.command("verify")
-def verify_weights(
-    names: Annotated[list[str] | None, typer.Argument(help="Default: every file that is here.")] = None,
-    weights_dir: WeightsDir = None,
-) -> None:
-    """Check the sha256 of files that are here."""
-    weights = Weights(weights_dir)
-    wrong = False
-    for name in names or [held.weight.name for held in weights.list() if held.found]:
-        try:
-            out.print(f"ok   {name}: {weights.verify(name)}")
-        except DubError as error:
-            wrong = True
-            out.print(f"MISS {name}: {error}")
-    raise typer.Exit(1 if wrong else 0)
-
-
 def _config(path: Path | None, overrides: list[str] | None) -> Config:
     try:
         return load_config(path, overrides or [])
@@ -338,7 +303,7 @@ def _watched(progress_s: float, call: Callable[[Callable[[int], None], Callable[
     signal.signal(signal.SIGTERM, interrupt)
     shown: list[Progress] = []
     try:
-        with ExitStack() as stack:
+        with telling(), ExitStack() as stack:
             return call(
                 lambda films: shown.append(stack.enter_context(Progress(films, out, progress_s))),
                 lambda row: shown[0].add(row),

@@ -31,6 +31,12 @@ class RunSettings(Settings):
     """Which failed films make the exit status 2."""
     overwrite: bool = False
     """Replace outputs that exist. Without it a film whose output this work folder did not make is left alone."""
+    commercial: bool = False
+    """Refuse to begin when a file of weights is to be loaded whose licence does not clearly allow commercial use.
+    Files given by path or URL are known by their content; one that dubline does not know is yours to check."""
+    licences_cleared: list[str] = Field([])
+    """Names of `dubline weights list` that `commercial` lets pass although their licences are unclear, because you
+    have had them checked. A licence that forbids commercial use is not lifted by this."""
     roots: list[str] = Field([])
     """Folders and URL prefixes that every file of a manifest must lie under, links resolved. Empty: no limit, because
     who writes a manifest is as a rule who runs it; set it where manifests come from others. The driver and the worker

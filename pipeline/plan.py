@@ -12,6 +12,7 @@ from pipeline.estimate import Room, film_room, picture_bytes
 from pipeline.film import Film
 from pipeline.job import Job
 from pipeline.length import lay_timeline
+from pipeline.licences import check_licences
 from pipeline.manifest import read_manifest
 from pipeline.placing import mkv_taken, place
 from pipeline.spans import read_spans
@@ -62,8 +63,13 @@ class PlannedFilm:
 
 
 def plan_films(manifest: str, config: Config, work: str = "work") -> Iterator[PlannedFilm]:
-    """Every row of a manifest in its turn. Raises ManifestError when it cannot be read."""
+    """Every row of a manifest in its turn.
+
+    Raises ManifestError when it cannot be read, PreflightError when licences of weights keep it from being run.
+    """
     read = read_manifest(manifest, config.run.roots)
+    if config.run.commercial:  # else weights are not looked at: they may be on other machines only
+        check_licences(read.films, config)
     for problem in read.problems:
         yield PlannedFilm(problem.id or f"line {problem.line}", problem=f"bad_row: {problem}")
     taken = mkv_taken(read.films)

@@ -17,6 +17,7 @@ from pipeline.film import Film
 from pipeline.flow import ClusterError, run_inline, run_on_ray
 from pipeline.job import Job
 from pipeline.ledger import WorkFolder
+from pipeline.licences import check_licences, commercially
 from pipeline.manifest import ManifestError, Problem, read_manifest
 from pipeline.placing import mkv_taken
 from pipeline.pools import plan_pools
@@ -53,8 +54,8 @@ def dub(
     into a file next to each output (`pipeline.choice.excerpt_output`).
     `executor`: `ray` on the cluster at `address` (None: $RAY_ADDRESS, else one started here), or `inline` in this
     process. `on_start` is told the number of films, `on_row` every row as it comes. Failed films are in the report,
-    not raised. Raises ManifestError when there is no film to dub, PreflightError when the cluster cannot run the job,
-    DubError `weights_missing` when a model that every film needs is not there.
+    not raised. Raises ManifestError when there is no film to dub, PreflightError when the cluster cannot run the job
+    or a licence forbids it, DubError `weights_missing` when a model that every film needs is not there.
     """
     config = config or Config()
     whole = read_manifest(manifest, config.run.roots)
@@ -71,18 +72,22 @@ def retry(
     *,
     executor: Executor = "inline",
     address: str | None = None,
+    commercial: bool = False,
     on_start: Callable[[int], None] | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> RunReport | None:
     """Run again the films of a run that failed or have stretches that were passed through.
 
-    `run`: its id; None: the last one in the work folder. Rows and settings are those of that run. None when all its
-    films are well. Raises ManifestError when there is no such run, else as `dub` does.
+    `run`: its id; None: the last one in the work folder. Rows and settings are those of that run; `commercial` asks for
+    `run.commercial` on top. None when all its films are well. Raises ManifestError when there is no such run, else as
+    `dub` does.
     """
     record = find_run(WorkFolder(_absolute_work(work)), run)
     films = record.unwell()
     if not films:
         return None
+    if commercial:
+        record = replace(record, config=commercially(record.config))
     return _run(replace(record, films=films), [], work, executor, address, on_start, on_row, again=True)
 
 
@@ -98,6 +103,7 @@ def _run(
 ) -> RunReport:
     films, config, work = record.films, _settled(record.config), _absolute_work(work)
     record = replace(record, config=config, codes={})
+    check_licences(films, config)
     _check_weights(films, config)
     run = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}"
     folder = WorkFolder(work)

@@ -1,6 +1,9 @@
 """What the command says on a terminal or into a log."""
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -17,6 +20,25 @@ from pipeline.report_html import exit_meaning
 _LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
 out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        out.print(record.getMessage())
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """While the block runs, what `pipeline` logs (from `info` up) is printed, a line each."""
+    logger, handler = logging.getLogger("pipeline"), _Lines(logging.INFO)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def print_report(report: RunReport) -> None:

@@ -1,6 +1,7 @@
 """Weights by name: found, checked, and fetched over HTTP from servers that misbehave."""
 
 import hashlib
+import inspect
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -10,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import weights as weights_module
 from stages.errors import DubError
-from stages.weights import REGISTRY, Weight, Weights
+from stages.weights import BUNDLES, REGISTRY, Weight, Weights, folder, members, registry
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several reads, so that a cut leaves something behind
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -360,8 +360,8 @@ def test_file_is_hashed_once_until_it_changes(tmp_path: Path, tiny: Weight, monk
     path = tmp_path / "tiny.bin"
     path.write_bytes(CONTENT)
     hashed: list[Path] = []
-    real = weights_module.file_sha256
-    monkeypatch.setattr(weights_module, "file_sha256", lambda p: (hashed.append(p), real(p))[1])
+    real = folder.file_sha256
+    monkeypatch.setattr(folder, "file_sha256", lambda p: (hashed.append(p), real(p))[1])
     for _ in range(3):
         weights = Weights(str(tmp_path))
         assert weights.path("tiny") == path
@@ -389,9 +389,13 @@ def test_verify_reads_anew_what_path_trusts(tmp_path: Path, tiny: Weight):
 
 def test_list_says_what_is_there_without_hashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / REGISTRY["yunet"].file).write_bytes(b"anything")
-    monkeypatch.setattr(weights_module, "file_sha256", lambda _: pytest.fail("hashed"))
-    held = {h.weight.name: h.found for h in Weights(str(tmp_path)).list()}
-    assert held == {"yunet": True, "s3fd": False, "2dfan4": False, "wav2lip": False, "wav2lip_gan": False}
+    monkeypatch.setattr(folder, "file_sha256", lambda _: pytest.fail("hashed"))
+    unet = tmp_path / "musetalkV15/unet.pth"
+    unet.parent.mkdir()
+    unet.write_bytes(b"anything")
+    held = Weights(str(tmp_path)).list()
+    assert [h.weight for h in held] == list(REGISTRY.values())
+    assert {h.weight.name for h in held if h.found} == {"yunet", "musetalk-1.5-unet"}
 
 
 def test_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -420,16 +424,94 @@ def test_remote_folder_is_read_but_not_fetched_into(tiny: Weight):
 def test_registry_is_consistent():
     for name, weight in REGISTRY.items():
         assert weight.name == name
-        assert Path(weight.file).name == weight.file
         assert weight.licence
         assert weight.sha256 is None or (len(weight.sha256) == 64 and int(weight.sha256, 16))
-        assert weight.url is None or (weight.url.startswith("https://") and weight.url.endswith(weight.file))
+        file = Path(weight.file).name
+        assert weight.url is None or (weight.url.startswith("https://") and weight.url.endswith(f"/{file}"))
         assert weight.url or weight.note
     # The hosts of face-alignment put the first ten digits of the hash into the file's name.
     for name in ("s3fd", "2dfan4"):
         digest = REGISTRY[name].sha256
         assert digest is not None
         assert digest[:10] in REGISTRY[name].file
+
+
+def test_no_name_and_no_file_is_there_twice():
+    assert len(REGISTRY) == inspect.getsource(registry).count("\n        Weight(")
+    assert len({weight.file for weight in REGISTRY.values()}) == len(REGISTRY)
+    assert not REGISTRY.keys() & BUNDLES.keys()
+
+
+@pytest.mark.parametrize(
+    ("bundle", "own"),
+    [
+        ("musetalk-1.5", {"musetalkV15/musetalk.json", "musetalkV15/unet.pth"}),
+        ("musetalk-1.0", {"musetalk/musetalk.json", "musetalk/pytorch_model.bin"}),
+    ],
+)
+def test_musetalk_bundles_are_the_official_folder(bundle: str, own: set[str]):
+    """What the official scripts load, apart from the pose network and what a checkpoint overwrites (musetalk.md 2)."""
+    shared = {
+        "sd-vae/config.json",
+        "sd-vae/diffusion_pytorch_model.bin",
+        "whisper/config.json",
+        "whisper/preprocessor_config.json",
+        "whisper/pytorch_model.bin",
+        "face-parse-bisent/79999_iter.pth",
+    }
+    assert {REGISTRY[name].file for name in members(bundle)} == own | shared
+
+
+def test_members_of_a_file_are_itself_and_typos_of_bundles_are_mended():
+    assert members("yunet") == ("yunet",)
+    with pytest.raises(DubError, match=r"did you mean musetalk-1\.5\?"):
+        members("musetalk1.5")
+
+
+def test_largest_file_fits_the_limit_and_the_limit_holds(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    assert max(weight.size or 0 for weight in REGISTRY.values()) < folder._LIMIT <= 8 << 30
+    monkeypatch.setitem(REGISTRY, "tiny", Weight("tiny", "tiny.bin", server.url, None, None, "-"))
+    monkeypatch.setattr(folder, "_LIMIT", len(CONTENT) - 1)
+    with pytest.raises(DubError, match=f"more than {len(CONTENT) - 1} bytes"):
+        Weights(str(tmp_path)).fetch("tiny")
+
+
+def test_file_of_a_subfolder_is_fetched_cut_and_gone_on_from(
+    tmp_path: Path, server: Server, waits: list[float], monkeypatch: pytest.MonkeyPatch
+):
+    deep = Weight("deep", "models-v2/sub/tiny.bin", server.url, DIGEST, len(CONTENT), "-")
+    monkeypatch.setitem(REGISTRY, "deep", deep)
+    server.answers = [cut_in_the_middle, status(503)]
+    with pytest.raises(DubError, match="gave up"):
+        Weights(str(tmp_path)).fetch("deep", wait=waits.append)
+    server.answers = [ranged]
+    assert Weights(str(tmp_path)).fetch("deep") == tmp_path / "models-v2/sub/tiny.bin"
+    assert server.ranges[-1] == f"bytes={len(CONTENT) // 2}-"
+    assert Weights(str(tmp_path)).path("deep").read_bytes() == CONTENT
+    assert published(tmp_path) == ["models-v2"]
+
+
+def test_file_that_nothing_can_check_is_not_fetched_again(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(REGISTRY, "tiny", Weight("tiny", "tiny.bin", server.url, None, None, "-"))
+    for _ in range(2):
+        assert Weights(str(tmp_path)).fetch("tiny").read_bytes() == CONTENT
+    assert len(server.ranges) == 1
+
+
+def test_file_is_known_by_its_content_under_any_name(tmp_path: Path, tiny: Weight):
+    copy, other = tmp_path / "mine.pth", tmp_path / "other.pth"
+    copy.write_bytes(CONTENT)
+    other.write_bytes(b"trained at home")
+    weights = Weights(str(tmp_path))
+    assert weights.known(str(copy)) is tiny
+    assert weights.known(str(other)) is None
+    assert weights.known("tiny") is tiny, "by its name, though it is not here"
+    with pytest.raises(DubError, match="is not a known name"):
+        weights.known(str(tmp_path / "none.pth"))
 
 
 def test_real_yunet_is_the_registered_file(weights_dir: Path):

@@ -15,6 +15,7 @@ from stages.errors import DubError
 from stages.faces.sfd import Sfd
 from stages.faces.yunet import YuNet
 from stages.lips.wav2lip import checkpoint
+from stages.weights import REGISTRY, Weight, Weights
 
 LOADERS: dict[str, Callable[[Path], object]] = {
     "wav2lip": checkpoint.load,
@@ -88,3 +89,50 @@ def test_an_onnx_file_opens_no_other_file(tmp_path: Path, loader: str) -> None:
         with pytest.raises(DubError) as caught:
             LOADERS[loader](path)
         assert caught.value.code in ("weights_missing", "unsupported")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../w.pth",
+        "musetalk/../../w.pth",
+        "musetalk/..",
+        "/etc/w.pth",
+        "~/w.pth",
+        "musetalk//w.pth",
+        "musetalk/",
+        "",
+        ".",
+        ".w.pth.partial",
+        "musetalk/.hidden",
+        "musetalk\\..\\w.pth",
+        "file:///w.pth",
+        "s3://bucket/w.pth",
+        "a\nb",
+        "w.pth\n",
+        "w.pth\x00",
+        "ｗ.pth",
+    ],
+)
+def test_no_name_stands_for_a_file_outside_the_folder(file: str) -> None:
+    with pytest.raises(ValueError, match="not a path below the weights folder"):
+        Weight("evil", file, None, None, None, "-")
+
+
+@pytest.mark.parametrize("name", ["../w", "musetalkV15/unet.pth", "/etc/passwd", "", "musetalk-1.5/../../w"])
+def test_only_names_are_fetched(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "weights"
+    with pytest.raises(DubError, match="is not a known name"):
+        Weights(str(folder)).fetch(name, url=Path(__file__).as_uri())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_subfolder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REGISTRY, "deep", Weight("deep", "sub/w.pth", Path(__file__).as_uri(), None, None, "-"))
+    (tmp_path / "sub").write_bytes(b"in the way")
+    with pytest.raises(DubError, match="cannot be written") as caught:
+        Weights(str(tmp_path)).fetch("deep")
+    assert caught.value.code == "weights_missing"
+    with pytest.raises(DubError, match="dubline weights fetch deep"):
+        Weights(str(tmp_path)).path("deep")
+    assert (tmp_path / "sub").read_bytes() == b"in the way"

@@ -1,5 +1,7 @@
 """The command as a user types it: what it prints, and its exit status."""
 
+import hashlib
+import io
 import json
 import signal
 import subprocess
@@ -8,9 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
+from pipeline.transfer import Transfer
+from stages.weights import BUNDLES, REGISTRY, Weight
 from tests.films import BOX, film, manifest, speech
 
 FAST = ["--executor", "inline", "--set", "encode.preset=ultrafast", "--set", "composite.blend=feather"]
@@ -112,6 +117,63 @@ def test_weights_list_fetch_and_verify(tmp_path: Path, weights_dir: Path) -> Non
     wrong = dubline("weights", "verify", "yunet", *folder)
     assert wrong.exit_code == 1
     assert "MISS yunet" in wrong.output
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """A bundle `both` of two files in folders; the second one's source is not there yet."""
+    (tmp_path / "first.bin").write_bytes(b"first")
+    digests = [hashlib.sha256(content).hexdigest() for content in (b"first", b"second")]
+    for name, digest in zip(("first", "second"), digests, strict=True):
+        url = (tmp_path / f"{name}.bin").as_uri()
+        monkeypatch.setitem(REGISTRY, name, Weight(name, f"models/{name}.bin", url, digest, None, "MIT", True))
+    monkeypatch.setitem(BUNDLES, "both", ("first", "second"))
+    return "--weights-dir", str(tmp_path / "weights")
+
+
+def test_a_bundle_is_fetched_listed_and_verified_file_by_file(tmp_path: Path, bundle: tuple[str, ...]) -> None:
+    assert "missing first, second: dubline weights fetch both" in dubline("weights", "list", *bundle).output
+    some = dubline("weights", "fetch", "both", *bundle)
+    assert some.exit_code == 1
+    assert "second was not fetched" in some.output
+    assert (tmp_path / "weights/models/first.bin").read_bytes() == b"first"
+    assert "missing second: dubline" in dubline("weights", "list", *bundle).output
+    unverified = dubline("weights", "verify", "both", *bundle)
+    assert unverified.exit_code == 1
+    assert "ok   first" in unverified.output
+    assert "MISS second" in unverified.output
+    (tmp_path / "second.bin").write_bytes(b"second")
+    assert dubline("weights", "fetch", "both", *bundle).exit_code == 0
+    assert "all here" in dubline("weights", "list", *bundle).output
+    assert dubline("weights", "verify", "both", "first", *bundle).output.count("ok ") == 2, "each once"
+
+
+def test_one_place_is_not_taken_for_several_files(tmp_path: Path, bundle: tuple[str, ...]) -> None:
+    done = dubline("weights", "fetch", "both", "--url", (tmp_path / "first.bin").as_uri(), *bundle)
+    assert done.exit_code != 0
+    assert "one file" in done.output
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_name_that_is_none_is_told_before_anything_is_fetched(tmp_path: Path, bundle: tuple[str, ...]) -> None:
+    done = dubline("weights", "fetch", "first", "musetalk", *bundle)
+    assert done.exit_code == 1
+    assert "did you mean musetalk-1." in done.output
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_download_tells_how_far_it_is_every_few_seconds() -> None:
+    now, told = [0.0], io.StringIO()
+    with Transfer("unet", Console(file=told), lambda: now[0]) as transfer:
+        for now[0], done in ((1.0, 10), (6.0, 850_000_000), (8.0, 900_000_000), (12.0, 3_400_000_000)):
+            transfer.tell(done, 3_400_000_000)
+        now[0] = 20.0
+        transfer.tell(5, None)
+    assert told.getvalue().splitlines() == [
+        "unet: 850.0 MB of 3.4 GB (25 %), 6 s",
+        "unet: 3.4 GB of 3.4 GB (100 %), 12 s",
+        "unet: 5 B, 20 s",
+    ]
 
 
 def test_doctor_names_what_a_run_would_use() -> None:
