@@ -8,7 +8,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from stages.arrays import F32, U8
-from stages.composite.mask import chroma_mask, mouth_mask
+from stages.composite.mask import chroma_mask, mouth_mask, placed_mask, soft_mask
 from stages.composite.settings import CompositeSettings
 from stages.media.planes import FORMATS, SEES_PX, Plane, Region, RegionColour
 
@@ -24,37 +24,47 @@ def paint(
     colour: RegionColour,
     settings: CompositeSettings,
     weight: float = 1.0,
+    mask: U8 | None = None,
 ) -> Region:
     """Paint a patch over the face in `box` and return the region that may have changed.
 
     `patch`: uint8 [px, px, 3] BGR, resized to the box. `box`: x0, y0, x1, y1 px inside the picture.
     `landmarks`: float32 [68, 2] px. All of them, and the region, are of the upright picture. `weight`: 0..1, opacity
-    of the whole patch. The frame's planes are changed in place; it is made writable first, because the decoder still
-    predicts from its frames (reference media.md 7.5).
+    of the whole patch. `mask`: uint8 [k, k], 0 unseen to 255 painted, on a grid over the box: where the patch is seen
+    instead of where the landmarks say. The frame's planes are changed in place; it is made writable first, because
+    the decoder still predicts from its frames (reference media.md 7.5).
     """
     region = colour.region(box, _MARGIN_PX)
     face = resize_patch(patch, box, settings)
-    if settings.blend == "paste":
-        mask = _box_mask(box, region)
-        pixels = _around(face, box, region)
+    pixels = _around(face, box, region)
+    alpha = None
+    if settings.blend == "paste" and mask is not None:
+        alpha = np.rint(placed_mask(mask, box, region) * np.float32(255 * weight)).astype(np.uint8)
+        pixels = composited(colour.to_bgr(frame, region), pixels, alpha)
+        share = (alpha > 0).astype(np.float32)
     else:
-        mask = mouth_mask(landmarks, box, region, settings.feather)
-        if settings.blend == "seamless":
-            pixels = _seamless(colour.to_bgr(frame, region), face, mask, box, region)
+        if settings.blend == "paste":
+            share = _box_mask(box, region)
+        elif mask is None:
+            share = mouth_mask(landmarks, box, region, settings.feather)
         else:
-            pixels = _around(face, box, region)
-    mask = mask * np.float32(weight)  # 1 changes no value of it
+            share = soft_mask(mask, box, region, settings.feather)
+        if settings.blend == "seamless":
+            pixels = _seamless(colour.to_bgr(frame, region), face, share, box, region)
+        share = share * np.float32(weight)  # 1 changes no value of it
     frame.make_writable()
-    mask = colour.turned_back(mask)
+    share = colour.turned_back(share)
     layout = FORMATS[frame.format.name]
     sx, sy = 1 << layout.shift_x, 1 << layout.shift_y
     # At the edge of a picture of odd size the last chroma samples have half their pixels.
-    whole = np.pad(mask, ((0, -mask.shape[0] % sy), (0, -mask.shape[1] % sx)), "edge")
+    whole = np.pad(share, ((0, -share.shape[0] % sy), (0, -share.shape[1] % sx)), "edge")
     chroma = chroma_mask(whole, sx, sy)
-    for target, source, share in zip(
-        colour.planes(frame, region), colour.from_bgr(pixels), (mask, chroma, chroma), strict=True
+    if alpha is not None:  # mixed already: a sample is replaced as soon as one of its pixels is painted
+        chroma = np.ceil(chroma)
+    for target, source, by in zip(
+        colour.planes(frame, region), colour.from_bgr(pixels), (share, chroma, chroma), strict=True
     ):
-        mix(target, source, share)
+        mix(target, source, by)
     return region
 
 
@@ -62,6 +72,17 @@ def mix(target: Plane, source: Plane, weight: F32) -> None:
     """target += weight * (source - target), in place, rounded; exact where weight is 0 or 1. All [h, w]."""
     base = target.astype(np.float32)
     target[:] = np.rint(base + weight * (source.astype(np.float32) - base)).astype(target.dtype)
+
+
+def composited(base: U8, source: U8, alpha: U8) -> U8:
+    """`source` over `base`, both uint8 [h, w, 3], through `alpha`, uint8 [h, w], as Pillow pastes (musetalk.md 4.8.7).
+
+    Bit for bit what the official MuseTalk script writes.
+    """
+    share = alpha[..., None].astype(np.uint32)
+    mixed = base * (255 - share) + source * share + np.uint32(128)
+    result: U8 = ((mixed + (mixed >> 8)) >> 8).astype(np.uint8)
+    return result
 
 
 def resize_patch(patch: U8, box: tuple[int, int, int, int], settings: CompositeSettings) -> U8:

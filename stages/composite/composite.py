@@ -75,6 +75,7 @@ class Composite:
                     own.colour,
                     self._settings,
                     float(patches.weight[item]),
+                    None if patches.masks is None else patches.masks[item],
                 )
             return frame
 

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.arrays import F32, F64
+from stages.arrays import F32, F64, U8
+from stages.media.planes import Region
 
 _STEP_PX = 4  # the jaw's distance is linear between lines: measured this finely, then interpolated
 _JAW = slice(3, 14)  # from below one ear round the chin to below the other
@@ -22,9 +23,7 @@ _RISE = 0.8  # and how much of that distance the rise takes: the upper lip is wh
 _ELLIPSE = (0.5, 0.79, 0.44, 0.27)  # without landmarks: centre and radii as shares of the box
 
 
-def mouth_mask(
-    landmarks: F32, box: tuple[int, int, int, int], region: tuple[int, int, int, int], feather: float
-) -> F32:
+def mouth_mask(landmarks: F32, box: Region, region: Region, feather: float) -> F32:
     """The lower face below the nose, inside the jaw: float32 [h, w] in 0..1, one value a pixel of the region.
 
     `landmarks`: float32 [68, 2] px of the full frame, iBUG order; where some are not finite, `ellipse_mask` answers.
@@ -43,7 +42,7 @@ def mouth_mask(
     return mask
 
 
-def ellipse_mask(box: tuple[int, int, int, int], region: tuple[int, int, int, int], feather: float) -> F32:
+def ellipse_mask(box: Region, region: Region, feather: float) -> F32:
     """As `mouth_mask`, an ellipse over the lower half of the box: for faces without landmarks."""
     x0, y0 = box[0] - region[0], box[1] - region[1]
     across, down = box[2] - box[0], box[3] - box[1]
@@ -53,6 +52,24 @@ def ellipse_mask(box: tuple[int, int, int, int], region: tuple[int, int, int, in
     square = ((x - centre_x) / radius_x)[None, :] ** 2 + ((y - centre_y) / radius_y)[:, None] ** 2
     inside = (1 - np.sqrt(square)) * (radius_y / np.float32(feather))
     return _smooth_step(inside) * _box_ramp(box, region, feather * down)
+
+
+def placed_mask(mask: U8, box: Region, region: Region) -> F32:
+    """A mask on a grid over the box, in the pixels of the region: float32 [h, w] in 0..1, 0 outside the box.
+
+    `mask`: uint8 [k, k], 0 unseen to 255 painted. `box`, `region`: as in `mouth_mask`. Interpolated bilinearly; where
+    the box is k by k px, the values are those of the mask.
+    """
+    x0, y0, x1, y1 = box
+    placed = np.zeros((region[3] - region[1], region[2] - region[0]), np.float32)
+    part = cv2.resize(mask / np.float32(255), (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+    placed[y0 - region[1] : y1 - region[1], x0 - region[0] : x1 - region[0]] = part
+    return placed
+
+
+def soft_mask(mask: U8, box: Region, region: Region, feather: float) -> F32:
+    """`placed_mask`, falling to 0 over a feather towards the box's outermost pixels, whatever the mask says there."""
+    return placed_mask(mask, box, region) * _box_ramp(box, region, feather * (box[3] - box[1]))
 
 
 def chroma_mask(mask: F32, sx: int, sy: int) -> F32:
@@ -119,7 +136,7 @@ def _down(points: F64) -> F64:
     return np.array([-eyes[1], eyes[0]]) / length
 
 
-def _box_ramp(box: tuple[int, int, int, int], region: tuple[int, int, int, int], soft_px: float) -> F32:
+def _box_ramp(box: Region, region: Region, soft_px: float) -> F32:
     """[h, w]: 0 on the box's outermost pixels and outside, 1 from a feather inwards."""
     across = _ramp(box[0] - region[0], box[2] - region[0], region[2] - region[0], soft_px)
     down = _ramp(box[1] - region[1], box[3] - region[1], region[3] - region[1], soft_px)
