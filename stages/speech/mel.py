@@ -7,15 +7,14 @@ bit for bit, whether the whole dub is asked for or one shard of it, and memory d
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import cache
 from typing import Final, Literal
 
 import librosa
 import numpy as np
-from librosa.filters import mel as mel_filters
 from numpy.typing import ArrayLike
 
 from stages.arrays import F32, F64, I64
+from stages.speech.bands import BANDS, in_bands
 from stages.speech.samples import RATE, Samples
 
 VERSION: Final = 1
@@ -23,7 +22,6 @@ VERSION: Final = 1
 
 Padding = Literal["zeros", "reflect"]
 
-BANDS: Final = 80
 WINDOW_COLUMNS: Final = 16
 """Columns one frame hears: 200 ms."""
 COLUMNS_PER_S: Final = 80
@@ -172,7 +170,7 @@ def _block(samples: Samples, number: int, padding: Padding) -> F32:
     if not np.isfinite(sound).all():
         raise ValueError("the dub holds samples that are not finite numbers")
     spectrum = librosa.stft(sound, n_fft=_N_FFT, hop_length=_HOP, win_length=_N_FFT, window="hann", center=False)
-    level_db = 20 * np.log10(np.maximum(_FLOOR, _in_bands(np.abs(spectrum)))) - _REF_DB
+    level_db = 20 * np.log10(np.maximum(_FLOOR, in_bands(np.abs(spectrum), _F_MIN_HZ, _F_MAX_HZ))) - _REF_DB
     mel: F32 = np.clip(8 * ((level_db - _MIN_DB) / -_MIN_DB) - 4, SILENCE, -SILENCE).astype(np.float32)
     return mel
 
@@ -197,24 +195,3 @@ def _reflect_ends(samples: Samples, sound: F64, start: int) -> None:
             inside = np.minimum(beyond % period, -beyond % period)
             low = int(inside.min())
             sound[beyond - start] = _emphasised(samples, low, int(inside.max()) + 1)[inside - low]
-
-
-def _in_bands(spectrum: F64) -> F64:
-    """float64[80, T] from magnitudes float64[401, T].
-
-    Band by band over the few bins it covers, not as one matrix product: BLAS rounds by its number of threads
-    and, on a busy machine, takes ten times as long for its threads to meet.
-    """
-    rows = np.ascontiguousarray(spectrum)
-    bands = np.empty((BANDS, spectrum.shape[1]))
-    for band, (first, weights) in enumerate(_triangles()):
-        np.einsum("k,kt->t", weights, rows[first : first + weights.size], out=bands[band])
-    return bands
-
-
-@cache
-def _triangles() -> list[tuple[int, F64]]:
-    """Each band's first FFT bin and its weights: Slaney mel scale, area-normalised, over bins of 20 Hz."""
-    basis: F32 = mel_filters(sr=RATE, n_fft=_N_FFT, n_mels=BANDS, fmin=_F_MIN_HZ, fmax=_F_MAX_HZ)
-    bins = [np.flatnonzero(row) for row in basis]
-    return [(int(k[0]), row[k[0] : k[-1] + 1].astype(np.float64)) for k, row in zip(bins, basis, strict=True)]
