@@ -90,9 +90,11 @@ def _members(names: Sequence[str]) -> list[str]:
 
 def _print_bundles(held: Sequence[Held]) -> None:
     """Which bundles of weights are whole."""
-    found = {each.weight.name: each.found for each in held}
+    by_name = {each.weight.name: each for each in held}
     for name, names in BUNDLES.items():
-        missing = [each for each in names if not found[each]]
-        size = readable_size(sum(each.weight.size or 0 for each in held if each.weight.name in names))
-        told = f"missing {', '.join(missing)}: dubline weights fetch {name}" if missing else "all here"
-        out.print(f"{name} ({len(names)} files, {size} or more): {told}")
+        missing = [each for each in names if not by_name[each].found]
+        sizes = [by_name[each].weight.size for each in names]
+        size = readable_size(sum(size or 0 for size in sizes)) + (" and more" if None in sizes else "")
+        which = "nothing here" if len(missing) == len(names) else f"missing {', '.join(missing)}"
+        told = f"{which}: dubline weights fetch {name}" if missing else "all here"
+        out.print(f"{name} ({len(names)} files, {size}): {told}")

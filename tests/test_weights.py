@@ -421,6 +421,52 @@ def test_remote_folder_is_read_but_not_fetched_into(tiny: Weight):
         fs.rm("/weights-test", recursive=True)
 
 
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Two known files of one project, by their paths."""
+    contents = {"net/config.json": b"{}", "net/model.bin": b"weights"}
+    for name, (file, content) in zip(("pair-config", "pair"), contents.items(), strict=True):
+        digest = hashlib.sha256(content).hexdigest()
+        monkeypatch.setitem(REGISTRY, name, Weight(name, file, None, digest, len(content), "MIT", True, "-"))
+    return contents
+
+
+def test_layout_of_a_local_folder_is_that_folder_with_every_file_checked(tmp_path: Path, pair: dict[str, bytes]):
+    weights = Weights(str(tmp_path))
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/config.json").write_bytes(b"{}")
+    with pytest.raises(DubError, match="dubline weights fetch pair`"):
+        weights.layout(["pair-config", "pair"])
+    (tmp_path / "net/model.bin").write_bytes(b"other")
+    with pytest.raises(DubError, match="expected sha256"):
+        weights.layout(["pair-config", "pair"])
+    (tmp_path / "net/model.bin").write_bytes(b"weights")
+    assert weights.layout(["pair-config", "pair"]) == tmp_path
+
+
+def test_layout_of_a_remote_folder_is_made_here_and_follows_what_changes_there(
+    tmp_path: Path, pair: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+):
+    import fsspec
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fs = fsspec.filesystem("memory")
+    weights = Weights("memory://weights-layout")
+    try:
+        for file, content in pair.items():
+            fs.pipe_file(f"/weights-layout/{file}", content)
+        first = weights.layout(["pair-config", "pair"])
+        assert {file: (first / file).read_bytes() for file in pair} == pair
+        assert weights.layout(["pair-config", "pair"]) == first
+        for copy in first.parent.iterdir():
+            if not copy.name.startswith("."):
+                copy.unlink()  # as when room was made
+        assert {file: (weights.layout(["pair", "pair-config"]) / file).read_bytes() for file in pair} == pair
+        assert first.is_relative_to(tmp_path)
+    finally:
+        fs.rm("/weights-layout", recursive=True)
+
+
 def test_registry_is_consistent():
     for name, weight in REGISTRY.items():
         assert weight.name == name

@@ -1,8 +1,10 @@
 """A folder of weights: names, paths and URLs -> checked local files; downloads into it."""
 
+import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,6 +56,24 @@ class Weights:
     def sha256(self, spec: str) -> str:
         """Hex sha256 of a spec's file, read once per process and file state. Raises as `path`."""
         return _cached_sha256(self.path(spec))
+
+    def layout(self, names: Sequence[str]) -> Path:
+        """A local folder in which these files, each checked, lie where the project they come from looks for them.
+
+        A local weights folder is it. Of a remote one it holds links to copies on this machine. Raises as `path`.
+        """
+        paths = {known(name).file: self.path(name) for name in names}
+        if is_local(self.folder):
+            return Path(self.folder)
+        told = "\n".join(f"{file}\t{path}" for file, path in sorted(paths.items()))
+        # Beside the copies; hidden, so that it is not taken for one when room is made.
+        folder = next(iter(paths.values())).parent / f".layout-{hashlib.sha256(told.encode()).hexdigest()[:24]}"
+        for file, path in paths.items():
+            link = folder / file
+            link.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # of an earlier call or another process: the same, by the folder's name
+                link.symlink_to(path)
+        return folder
 
     def known(self, spec: str) -> Weight | None:
         """What is known of a spec's file: by its name, else by its content, whatever it is called; None: nothing.

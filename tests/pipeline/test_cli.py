@@ -132,7 +132,10 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
 
 
 def test_a_bundle_is_fetched_listed_and_verified_file_by_file(tmp_path: Path, bundle: tuple[str, ...]) -> None:
-    assert "missing first, second: dubline weights fetch both" in dubline("weights", "list", *bundle).output
+    assert (
+        "both (2 files, 0 B and more): nothing here: dubline weights fetch both"
+        in dubline("weights", "list", *bundle).output
+    )
     some = dubline("weights", "fetch", "both", *bundle)
     assert some.exit_code == 1
     assert "second was not fetched" in some.output
