@@ -63,8 +63,12 @@ def landmarks_key(config: Config, weights: Weights) -> str:
     settings = config.crops.landmarks
     if settings.weights_spec is None:
         return digest(CROPS_VERSION, "template" if settings.provider == "template" else "five")
-    read = {"fan": {"provider", "device", "dtype"}, "onnx": {"provider", "margin", "input_px"}}[settings.provider]
-    own = settings.model_dump(include=read)
+    read = {
+        "fan": {"device", "dtype", "threads"},
+        "dwpose": {"flip_test", "parity"},
+        "onnx": {"margin", "input_px"},
+    }
+    own = settings.model_dump(include={"provider", *read[settings.provider]})
     sha = weights.sha256(settings.weights_spec)
     return digest(CROPS_VERSION, own, sha, config.media.untagged_matrix, config.media.conversion)
 

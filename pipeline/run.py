@@ -221,6 +221,16 @@ def _on_device(config: Config, device: str) -> Config:
     return config.model_copy(update={"lips": config.lips.model_copy(update={"wav2lip": wav2lip})})
 
 
+def _landmarks_on_device(config: Config, executor: Executor) -> Config:
+    """`auto` answered: on Ray the workers of the crops stage reserve no GPU."""
+    landmarks = config.crops.landmarks
+    if landmarks.device != "auto":
+        return config
+    device = "cuda" if executor == "inline" and landmarks.provider == "fan" and _gpu_here() else "cpu"
+    crops = config.crops.model_copy(update={"landmarks": landmarks.model_copy(update={"device": device})})
+    return config.model_copy(update={"crops": crops})
+
+
 def _check_weights(films: list[Film], config: Config) -> None:
     """What no film can do without is asked for before the night, not in each of its rows."""
     weights = Weights(config.weights_dir)
@@ -228,8 +238,9 @@ def _check_weights(films: list[Film], config: Config) -> None:
         weights.path(config.lips.wav2lip.weights)
     if all(film.box is None for film in films):
         weights_digest(config.faces, weights, config.faces.detector)
-    if config.crops.landmarks.provider in ("fan", "onnx"):
-        build_landmarker(config.crops.landmarks, weights)
+    if config.crops.landmarks.provider in ("fan", "dwpose", "onnx"):
+        # This machine may be the one without the GPU.
+        build_landmarker(config.crops.landmarks.model_copy(update={"device": "cpu"}), weights)
 
 
 def _executor(
@@ -244,7 +255,7 @@ def _executor(
         # On Ray an actor has the GPU it reserves, so the question is the cluster's, not this machine's.
         found = any(node.gpus >= 1 for node in nodes) if executor == "ray" else may_use_gpu and _gpu_here()
         device = "cuda" if may_use_gpu and found else "cpu"
-    settled = _on_device(config, device)
+    settled = _landmarks_on_device(_on_device(config, device), executor)
     if executor == "inline":
         return lambda rows: run_inline(rows, settled, work), settled
     pools = plan_pools(nodes, config.run.workers, uses_network and device == "cuda")

@@ -62,7 +62,7 @@ class Crops:
     def __init__(self, settings: CropsSettings, media: MediaSettings, landmarker: Landmarker, wish: CropWish) -> None:
         self._settings, self._media = settings, media
         self._landmarker, self._wish = landmarker, wish
-        own = settings.landmarks.batch_size
+        own = settings.landmarks.batch_size or 1
         self._batch = -(-_BATCH // own) * own
         cv2.setNumThreads(1)
 

@@ -86,7 +86,7 @@ def test_another_checkpoint_is_refused_by_name(hub, tmp_path, broken):
     torch.save(list(state) if broken == "list" else state, tmp_path / "fan.pth")
     with pytest.raises(DubError, match=r"fan\.pth") as caught:
         Fan(tmp_path / "fan.pth", "cpu", "float32", 1)
-    assert caught.value.code == "unsupported"
+    assert caught.value.code == "weights_missing"
 
 
 class _Harmful:
@@ -102,7 +102,7 @@ def test_a_checkpoint_runs_no_code(tmp_path, content, capsys):
         (tmp_path / "fan.pth").write_text("a web page instead of weights")
     with pytest.raises(DubError) as caught:
         Fan(tmp_path / "fan.pth", "cpu", "float32", 1)
-    assert caught.value.code == "unsupported"
+    assert caught.value.code == "weights_missing"
     assert "ran" not in capsys.readouterr().out
 
 
@@ -113,4 +113,46 @@ def test_peaks_lean_a_quarter_cell_towards_the_higher_neighbour():
     heat[0, 2, 0, 4] = 1  # on the border
     heat[0, 3, 7, 7] = 1
     expected = np.array([[4.5, 3.5], [4.75, 3.25], [4.5, 0.5], [7.5, 7.5]]) / 8
-    np.testing.assert_allclose(peaks_of(heat)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(peaks_of(torch.from_numpy(heat))[0], expected, atol=1e-6)
+
+
+def test_where_memory_runs_out_faces_go_through_in_smaller_batches(fan, found, monkeypatch):
+    tried = []
+    real = fan._peaks
+
+    def short(crops):
+        tried.append(len(crops))
+        if len(crops) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(crops)
+
+    monkeypatch.setattr(fan, "_peaks", short)
+    monkeypatch.setattr(fan._batches, "size", 2)
+    picture = astronaut()
+    again = fan.locate([picture, picture], np.repeat(BOX, 2, axis=0), np.repeat(POINTS, 2, axis=0))
+    assert tried == [2, 1, 1]
+    np.testing.assert_allclose(again, np.stack([found[0]] * 2), atol=1e-3)
+
+
+def test_a_gpu_that_is_not_there_is_an_error_and_auto_does_without(hub):
+    path = hub / "hub" / "checkpoints" / OFFICIAL_NAME
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: the test of that is below")
+    with pytest.raises(DubError, match="landmarks device 'cuda'") as caught:
+        Fan(path, "cuda", "float32", 1)
+    assert caught.value.code == "unsupported"
+    assert Fan(path, "auto", "float32", 1).device == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_a_gpu_finds_what_the_cpu_finds(hub, found, batch_size):
+    """The same cells but for near ties; nothing about a face depends on how the last batch was filled up."""
+    fan = Fan(hub / "hub" / "checkpoints" / OFFICIAL_NAME, "cuda", "float32", batch_size)
+    picture = astronaut()
+    regions = [picture, np.ascontiguousarray(picture[:, ::-1])] * 9
+    boxes = np.tile(np.concatenate([BOX, [[512 - 267, 66, 512 - 181, 179]]]), (9, 1)).astype(np.float32)
+    there = fan.locate(regions, boxes, np.repeat(POINTS, 18, axis=0))
+    assert (np.abs(there[:2] - found) < 0.01).mean() > 0.97
+    assert np.array_equal(there[::2], np.repeat(there[:1], 9, axis=0))
+    assert np.array_equal(fan.locate(regions[:1], boxes[:1], POINTS), there[:1])

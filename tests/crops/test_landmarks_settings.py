@@ -36,7 +36,7 @@ def test_onnx_without_a_file_says_what_to_set():
     assert caught.value.code == "weights_missing"
 
 
-@pytest.mark.parametrize("provider", ["fan", "onnx"])
+@pytest.mark.parametrize("provider", ["fan", "dwpose", "onnx"])
 def test_a_missing_file_is_weights_missing(provider, tmp_path):
     settings = LandmarksSettings(provider=provider, weights=str(tmp_path / "absent.onnx"))
     with pytest.raises(DubError, match="absent") as caught:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from stages.crops.landmarks.dwpose import DWPose
 from stages.crops.landmarks.fan import Fan
 from stages.crops.landmarks.onnx68 import Onnx68
 from stages.errors import DubError
@@ -23,6 +24,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "s3fd": lambda path: Sfd(path, None, 0.5, official=False, threads=1),
     "yunet": lambda path: YuNet(path, 640, 0.5),
     "onnx": lambda path: Onnx68(path, 112, 1.4),
+    "dwpose": DWPose,
 }
 
 
@@ -65,7 +67,7 @@ def test_what_is_no_weights_is_called_so(tmp_path: Path, loader: str, content: b
     assert str(path) in caught.value.message
 
 
-@pytest.mark.parametrize("loader", ["yunet", "onnx"])
+@pytest.mark.parametrize("loader", ["yunet", "onnx", "dwpose"])
 def test_an_onnx_file_opens_no_other_file(tmp_path: Path, loader: str) -> None:
     """External data may name any path. A pipe there would be waited for by whoever opened it."""
     (tmp_path / "model").mkdir()

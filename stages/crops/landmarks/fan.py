@@ -12,12 +12,16 @@ import numpy as np
 import torch
 from face_alignment.models import FAN
 from face_alignment.utils import CENTER_Y_OFFSET, CROP_RESOLUTION, SCALE_FACTOR, crop
+from torch import Tensor
 
 from stages.arrays import F32, U8
-from stages.errors import DubError
+from stages.batches import DTYPES, Batches, device_of, filled, running, upload
+from stages.checkpoint import WeightsFile
 
 _MODULES = 4  # stacked hourglasses of 2DFAN-4, the size face_alignment calls LARGE
 _REFERENCE_SCALE = 165.0  # face_alignment's own for YuNet, whose boxes are like ours (195 is for the smaller S3FD's)
+_BATCH_GPU, _BATCH_CPU = 16, 4
+_COUNTER = "num_batches_tracked"
 
 
 class Fan:
@@ -25,58 +29,86 @@ class Fan:
 
     As in the package, with `compile=False` and `flip_input=False` (media.md 7.7: each costs twice and more); the
     points keep the quarter of a heatmap cell that the package rounds to whole pixels. Batches are always full, the
-    last one filled up with copies, so that a network's rounding does not depend on how many faces came along.
-    Raises DubError `unsupported` when the file is not such a checkpoint.
+    last one filled up, so that a network's rounding does not depend on how many faces came along.
+
+    `batch_size`: faces in one pass; None: 16 on a GPU, 4 on a CPU. `threads`: of the CPU.
+    Raises DubError `weights_missing` when the file is not such a checkpoint, `unsupported` for a GPU that is not there.
     """
 
     needs_pixels = True
+    device: str
+    """Where it runs: `cpu` or `cuda`."""
     room = 0.85  # the crop's side is 1.21 (width + height), its middle 0.12 of the height above the box's
 
-    def __init__(self, path: Path, device: str, dtype: Literal["float32", "bfloat16"], batch_size: int) -> None:
-        self._device, self._batch_size = torch.device(device), batch_size
-        self._dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    def __init__(
+        self,
+        path: Path,
+        device: Literal["auto", "cpu", "cuda"],
+        dtype: Literal["float32", "bfloat16"],
+        batch_size: int | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.device, self._dtype, self._threads = device_of("landmarks", device, dtype), DTYPES[dtype], threads
+        usual = _BATCH_CPU if self.device == "cpu" else _BATCH_GPU
+        self._batches = Batches("fan", self.device, batch_size or usual)
+        file = WeightsFile(path, "FAN weights", "«dubline weights fetch 2dfan4» fetches the official 2DFAN4 file")
         with torch.device("meta"):  # no second of random numbers that are overwritten at once
             net = FAN(_MODULES)
-        net.load_state_dict(_state(path, net.state_dict()), assign=True)
+        state = file.conform(file.state(), net.state_dict(), unneeded=lambda key: key.endswith(_COUNTER))
+        net.load_state_dict(state, assign=True)
         net.eval().requires_grad_(False)
-        self._net = net.to(self._device, self._dtype, memory_format=torch.channels_last)
+        with self._batches.fitting("its weights"):
+            self._net = net.to(self.device, self._dtype, memory_format=torch.channels_last)
+        # A GPU divides by a tensor exactly; by a number of the host, torch multiplies with its rounded reciprocal.
+        self._white = torch.full((), 255.0, device=self.device)
 
     def locate(self, regions: Sequence[U8], boxes: F32, points: F32) -> F32:
-        """See `Landmarker.locate`; points are not looked at."""
+        """See `Landmarker.locate`; points are not looked at. Raises DubError `oom` where not one face fits."""
+        frames = [_frame_of(box) for box in boxes]
+        crops = [_crop(region, *frame) for region, frame in zip(regions, frames, strict=True)]
+        with running(self.device, self._threads):
+            with self._batches.fitting(f"{len(crops)} faces"):
+                pixels = upload(np.stack(crops), self.device)
+                peaks = torch.empty((len(crops), 68, 2), device=self.device)
+
+            def step(start: int, end: int) -> None:
+                peaks[start:end] = self._peaks(pixels[start:end])
+
+            self._batches.each(len(crops), step)
+            shares = peaks.cpu().numpy()
         found = np.empty((len(boxes), 68, 2), np.float32)
-        for start in range(0, len(boxes), self._batch_size):
-            part = slice(start, start + self._batch_size)
-            frames = [_frame_of(box) for box in boxes[part]]
-            crops = [_crop(region, *frame) for region, frame in zip(regions[part], frames, strict=True)]
-            for item, (peaks, (centre, scale)) in enumerate(zip(self._peaks(crops), frames, strict=True)):
-                side = SCALE_FACTOR * scale
-                found[start + item] = peaks * side + (centre - side / 2)
+        for item, (share, (centre, scale)) in enumerate(zip(shares, frames, strict=True)):
+            side = SCALE_FACTOR * scale
+            found[item] = share * side + (centre - side / 2)
         return found
 
-    def _peaks(self, crops: list[F32]) -> F32:
-        """Crops, float32 [3, 256, 256] RGB -> [len, 68, 2] in 0..1 of the crop."""
-        full = crops + [crops[-1]] * (self._batch_size - len(crops))
-        batch = torch.from_numpy(np.stack(full)).to(self._device, self._dtype, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            heatmaps = self._net(batch)[-1]
-        return peaks_of(heatmaps[: len(crops)].float().cpu().numpy())
+    def _peaks(self, crops: Tensor) -> Tensor:
+        """uint8 [b, 256, 256, 3] RGB -> float32 [b, 68, 2] in 0..1 of the crop."""
+        full = filled(crops, self._batches.size).permute(0, 3, 1, 2)  # so laid out it is channels_last already
+        heatmaps = self._net((full.to(torch.float32) / self._white).to(self._dtype))[-1]
+        return peaks_of(heatmaps[: len(crops)].float())
 
 
-def peaks_of(heatmaps: F32) -> F32:
+def peaks_of(heatmaps: Tensor) -> Tensor:
     """[n, 68, h, w] -> float32 [n, 68, 2] x, y in 0..1: the highest cell, a quarter cell towards its higher side.
 
     A peak on the heatmap's border has no neighbour to lean to and stays at its cell's centre.
     """
-    n, k, height, width = heatmaps.shape
-    rows, columns = np.divmod(heatmaps.reshape(n, k, -1).argmax(axis=2), width)
+    height, width = heatmaps.shape[2:]
+    cells = heatmaps.flatten(2)
+    highest = cells.argmax(dim=2)
+    rows, columns = highest // width, highest % width
     inside = (rows > 0) & (rows < height - 1) & (columns > 0) & (columns < width - 1)
-    r, c = rows.clip(1, height - 2), columns.clip(1, width - 2)
-    i, j = np.ogrid[:n, :k]
-    lean_x = np.sign(heatmaps[i, j, r, c + 1] - heatmaps[i, j, r, c - 1])
-    lean_y = np.sign(heatmaps[i, j, r + 1, c] - heatmaps[i, j, r - 1, c])
+    r, c = rows.clamp(1, height - 2), columns.clamp(1, width - 2)
+
+    def beside(down: int, across: int) -> Tensor:
+        return cells.gather(2, ((r + down) * width + c + across)[..., None])[..., 0]
+
+    lean_x = torch.sign(beside(0, 1) - beside(0, -1))
+    lean_y = torch.sign(beside(1, 0) - beside(-1, 0))
     x = (columns + 0.5 + 0.25 * lean_x * inside) / width
     y = (rows + 0.5 + 0.25 * lean_y * inside) / height
-    return np.stack([x, y], axis=2).astype(np.float32)
+    return torch.stack([x, y], dim=2)
 
 
 def _frame_of(box: F32) -> tuple[F32, float]:
@@ -86,27 +118,7 @@ def _frame_of(box: F32) -> tuple[F32, float]:
     return centre, (x1 - x0 + y1 - y0) / _REFERENCE_SCALE
 
 
-def _crop(region: U8, centre: F32, scale: float) -> F32:
+def _crop(region: U8, centre: F32, scale: float) -> U8:
+    """uint8 [256, 256, 3] RGB."""
     rgb = cv2.cvtColor(region, cv2.COLOR_BGR2RGB)
-    picture = crop(rgb, torch.from_numpy(centre), scale, float(CROP_RESOLUTION))
-    return picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)  # type: ignore[no-any-return]
-
-
-def _state(path: Path, wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The checkpoint's tensors, read without running any code of the file, and checked by name and shape."""
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no checkpoint fails in whatever opcode its bytes happen to be
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DubError("unsupported", f"landmarks.weights {path} is not a plain checkpoint: {reason}") from error
-    if not isinstance(loaded, dict):
-        raise DubError("unsupported", f"landmarks.weights {path} holds a {type(loaded).__name__}, not a state dict")
-    found = {str(k).removeprefix("module."): v for k, v in loaded.items()}
-    shapes = [{k: tuple(v.shape) for k, v in state.items() if hasattr(v, "shape")} for state in (found, wanted)]
-    wrong = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
-    if wrong:
-        raise DubError(
-            "unsupported",
-            f"landmarks.weights {path} is not 2DFAN4: {len(wrong)} tensors differ, the first is {wrong[0]}",
-        )
-    return found
+    return crop(rgb, torch.from_numpy(centre), scale, float(CROP_RESOLUTION))  # type: ignore[no-any-return]

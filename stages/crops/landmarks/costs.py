@@ -1,0 +1,33 @@
+"""What landmarks cost: how many CPU cores have to stand behind a generator so that it never waits for them."""
+
+from typing import Final
+
+from stages.crops.landmarks.settings import LandmarksSettings
+
+FRAME_MS: Final = {
+    "template": 0.01,
+    "five": 0.1,
+    "onnx": 5.0,
+    "dwpose": 200.0,
+    "fan": 309.0,
+    "fan bfloat16": 118.0,
+    "fan on a GPU": 1.0,
+}
+"""ms of one core for one face, on the two-core machine of docs/speed.md."""
+
+
+def core_ms(settings: LandmarksSettings) -> float:
+    """ms of one CPU core for a painted frame's landmarks, `stride` counted in. `device` auto counts as the CPU."""
+    kind: str = "five" if settings.provider == "auto" else settings.provider
+    if kind == "fan" and settings.device == "cuda":
+        kind = "fan on a GPU"
+    elif kind == "fan" and settings.dtype == "bfloat16":
+        kind = "fan bfloat16"
+    looks = 2 if kind == "dwpose" and settings.flip_test else 1
+    looked_at = 1 if settings.weights_spec is None else settings.stride  # what needs no network looks at every frame
+    return FRAME_MS[kind] * looks / looked_at
+
+
+def cores_for(frames_per_s: float, settings: LandmarksSettings) -> float:
+    """CPU cores that locate landmarks as fast as a generator draws `frames_per_s` painted frames."""
+    return frames_per_s * core_ms(settings) / 1000
