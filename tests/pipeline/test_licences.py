@@ -53,6 +53,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
         ([a_film(box=BOX)], {"faces": {"detector": "sfd"}}, []),
         ([a_film(box=BOX), a_film("b")], {"faces": {"detector": "sfd"}}, ["s3fd"]),
         ([a_film()], {"crops": {"landmarks": {"provider": "fan"}}}, ["2dfan4"]),
+        ([a_film()], {"crops": {"landmarks": {"provider": "dwpose"}}}, ["dwpose"]),
         ([a_film()], {"crops": {"landmarks": {"provider": "onnx", "weights": "l.onnx"}}}, ["l.onnx"]),
         ([a_film()], {"lips": {"generator": "wav2lip"}}, ["wav2lip_gan"]),
         ([a_film(generator="mouthwarp")], {"lips": {"generator": "wav2lip"}}, []),
