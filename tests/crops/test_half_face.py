@@ -30,7 +30,7 @@ from stages.media.index import VideoIndex, index_video
 from stages.media.planes import Region, RegionColour, planes
 from stages.media.settings import MediaSettings
 from stages.media.timeline import Timeline, fit
-from tests.clips import clip, steady, uneven
+from tests.clips import clip, noise, steady, uneven
 from tests.faces.portraits import astronaut
 
 SIZE = (160, 120)
@@ -271,6 +271,35 @@ def test_frames_that_are_shown_again_come_with_their_surroundings(bench: Bench, 
         items = [place_of[int(line.source[frame])] for frame in stack.frames]
         for name in ("pixels", "boxes", "landmarks", "context", "context_boxes"):
             assert np.array_equal(arrays(stack)[name], arrays(own)[name][items]), name
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+@pytest.mark.parametrize("size", [(64, 48), (63, 49)])
+def test_a_turned_film_is_cut_upright_also_beyond_its_edges(
+    tmp_path: Path, rotation: int, size: tuple[int, int]
+) -> None:
+    """Squares that hang over every corner; pictures of even and of odd size."""
+    film = clip(tmp_path / "a.mkv", steady(4), size=size, picture=noise, pix_fmt="yuv444p", rotation=rotation)
+    index = index_video(str(film))
+    width, height = index.picture.upright.size
+    boxes = np.float32(
+        [[0, 0, 20, 24], [width - 20, 0, width, 24], [0, height - 24, 20, height], [0, 0, width, height]]
+    )
+    boxes += np.float32([[1, 2, 1, 2], [-1, 2, -1, 2], [1, -2, 1, -2], [0, 0, 0, 0]])
+    zeros = np.zeros(4, np.int32)
+    cast = Cast(boxes, np.full((4, 5, 2), np.nan, np.float32), zeros, zeros, np.ones(4, np.float32))
+    stage = Crops(CropsSettings(), MediaSettings(), Template(), WISH)
+    stack = stage(film, Timeline.of(index), cast, 0, 4, LandmarkCache(str(tmp_path), "")).stack
+    assert stack is not None
+    assert stack.context is not None
+    assert np.array_equal(stack.boxes, half_face_boxes(place(boxes), boxes, RULE, width, height))
+    squares = context_boxes(stack.boxes)
+    assert ((squares[:, :2] < 0) | (squares[:, 2:] > (width, height))).any(axis=1).all()
+    colour = RegionColour(index.picture, MediaSettings())
+    for number, frame in read_frames(film, index, 0, 4, MediaSettings()):
+        whole = cv2.copyMakeBorder(colour.to_bgr(frame, (0, 0, width, height)), 100, 100, 100, 100, cv2.BORDER_CONSTANT)
+        x0, y0, x1, y1 = squares[number] + 100
+        assert np.array_equal(stack.context[number], cv2.resize(whole[y0:y1, x0:x1], (CONTEXT_PX, CONTEXT_PX)))
 
 
 def test_a_payload_keeps_the_surroundings(bench: Bench) -> None:
