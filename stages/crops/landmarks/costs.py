@@ -6,14 +6,15 @@ from stages.crops.landmarks.settings import LandmarksSettings
 
 FRAME_MS: Final = {
     "template": 0.01,
-    "five": 0.1,
-    "onnx": 5.0,
-    "dwpose": 200.0,
-    "fan": 309.0,
+    "five": 0.05,
+    "onnx": 5.0,  # PFLD
+    "dwpose": 125.0,
+    "fan": 309.0,  # as bfloat16, media.md 7.7
     "fan bfloat16": 118.0,
-    "fan on a GPU": 1.0,
+    "fan on a GPU": 0.5,  # cutting the crop out
 }
-"""ms of one core for one face, on the two-core machine of docs/speed.md."""
+"""ms of one core for one face, on the quiet two-core machine of media.md 7.7. What is not there was measured beside FAN
+in one run, on a busier machine, and is its share of FAN's time: dwpose 0.40, PFLD 0.016 (5 ms there as well)."""
 
 
 def core_ms(settings: LandmarksSettings) -> float:

@@ -14,13 +14,13 @@ from stages.weights import Weights
 
 
 class LandmarksSettings(Settings):
-    """The 68 points of the chosen face: they shape the mask, and `mouthwarp` moves the lips by them."""
+    """The 68 points of the chosen face: the mask follows them, `mouthwarp` its lips, MuseTalk its box."""
 
     provider: Literal["auto", "fan", "dwpose", "onnx", "five", "template"] = "auto"
     """`auto`: `five`. `five`: a mean face fitted to the detector's five points, to the box where it has none; costs
     nothing. `template`: the mean face in the box. `onnx`: a small network on the CPU, about 5 ms a frame. `fan`: the
     2DFAN4 network, exact and heavy (0.1-0.3 s a frame on one core): use a stride, or a GPU. `dwpose`: what MuseTalk
-    was trained with, 0.2 s a frame on one core (needs `pip install 'dubline[cpu]'`): use a stride. See
+    was trained with, 0.12 s a frame on one core (needs `pip install 'dubline[cpu]'`): use a stride. See
     docs/landmarks.md."""
     weights: str | None = None
     """Registry name, path or URL of the file of `fan` (default `2dfan4`), `dwpose` (default `dwpose`) or `onnx` (must
