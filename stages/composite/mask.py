@@ -20,6 +20,9 @@ _ROOM_SIDE, _ROOM_BELOW = (
 _NOSE_BASE, _UPPER_LIP = 33, 51
 _BELOW_NOSE = 0.15  # where between nose and upper lip the mask begins to rise
 _RISE = 0.8  # and how much of that distance the rise takes: the upper lip is wholly the patch's
+# Half-face boxes end at the chin: over a whole feather it would be the film's, and a jaw that opens would be doubled.
+# At the default feather this is as far as the official blur reaches inwards, 0.0375 of the box (musetalk.md 4.8.6).
+_GIVEN = 1 / 3
 _ELLIPSE = (0.5, 0.79, 0.44, 0.27)  # without landmarks: centre and radii as shares of the box
 
 
@@ -68,8 +71,8 @@ def placed_mask(mask: U8, box: Region, region: Region) -> F32:
 
 
 def soft_mask(mask: U8, box: Region, region: Region, feather: float) -> F32:
-    """`placed_mask`, falling to 0 over a feather towards the box's outermost pixels, whatever the mask says there."""
-    return placed_mask(mask, box, region) * _box_ramp(box, region, feather * (box[3] - box[1]))
+    """`placed_mask`, falling to 0 towards the box's outermost pixels over a part of the feather."""
+    return placed_mask(mask, box, region) * _box_ramp(box, region, _GIVEN * feather * (box[3] - box[1]))
 
 
 def chroma_mask(mask: F32, sx: int, sy: int) -> F32:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.arrays import I32, U8
+from stages.crops.boxes import context_boxes
 from stages.lips.parsing.masks import (
     blend_masks,
     blur_width,
@@ -25,7 +26,9 @@ SETTINGS = ParsingSettings(threads=1)
 
 
 def around(box: I32, mode: ParsedMask = "jaw") -> I32:
-    """The square that is parsed round a box (musetalk.md 4.8.2)."""
+    """The square that is parsed round a box; but for the first version's, the one that crops cut out."""
+    if mode != "face":
+        return context_boxes(box[None])[0]
     half = parsed_side(box, mode) // 2
     x, y = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
     return np.array([x - half, y - half, x + half, y + half], np.int32)
@@ -128,6 +131,9 @@ def test_the_square_is_rounded_twice() -> None:
     assert parsed_side(box_of(101, 90), "jaw") == 150
     assert parsed_side(box_of(90, 103), "jaw") == 152
     assert parsed_side(box_of(101, 90), "face") == 120
+    for width, height in ((101, 90), (2, 3), (257, 300), (640, 333)):
+        square = around(box_of(width, height))
+        assert parsed_side(box_of(width, height), "jaw") == square[2] - square[0]
 
 
 @pytest.mark.parametrize("mode", MODES[:3])  # of `face`, see the next test
