@@ -31,6 +31,7 @@ _LAYOUT: Final = {
         "speech": rf"cache/speech/(?P<speech>{_KEY})\.(npy|json|wav)",
         "faces": rf"cache/faces/(?P<video>{_KEY})/\d{{8,}}-\d{{8,}}-{_KEY}\.npz",
         "landmarks": rf"cache/landmarks/(?P<video>{_KEY})/\d{{8,}}-{_KEY}\.npz",
+        "kept": rf"cache/kept/(?P<video>{_KEY})/{_KEY}\.npz",
         "segments": rf"segments/{_KEY}/(?P<segment>{_KEY})\.(json|mp4)",
         "films": rf"films/(?P<film>{_KEY})/(used\.json|plan\.json|cast\.npz|picture-\d{{8,}}-(before|after)\.jpg"
         rf"|claims/[a-z]+-[0-9a-f]{{12}}\.json|passed/{_RUN}/{_KEY}\.json)",

@@ -20,7 +20,7 @@ from pipeline.estimate import readable_size
 from pipeline.manifest import ManifestError
 from pipeline.overrides import ConfigError
 from pipeline.plan import plan_films
-from pipeline.pools import NEEDS, Node, PreflightError, plan_pools
+from pipeline.pools import Node, PreflightError, plan_pools
 from pipeline.progress import Progress
 from pipeline.report import RunReport
 from pipeline.report_files import stored_report
@@ -254,9 +254,8 @@ def doctor(weights_dir: WeightsDir = None) -> None:
         out.print(f"{'ok  ' if check.ok else 'MISS'} {check.name}: {check.detail}")
         if not check.ok and check.advice:
             out.print(f"     -> {check.advice}")
-    pools = plan_pools([Node(max(2, int(usable_cores())), 0)], None, lips_on_gpu=False)
-    for stage in NEEDS:
-        pool = pools[stage]
+    pools = plan_pools([Node(max(2, int(usable_cores())), 0)])
+    for stage, pool in pools.items():
         out.print(f"     workers of {stage}: {pool.min_size} to {pool.max_size}, {pool.cpus:g} CPUs each")
     raise typer.Exit(0 if all(check.ok for check in found) else 1)
 

@@ -11,7 +11,9 @@ from pipeline.overrides import ConfigError, apply, parse_yaml
 from stages.cast.settings import CastSettings
 from stages.composite.settings import CompositeSettings
 from stages.crops.settings import CropsSettings
+from stages.enhance.settings import EnhanceSettings
 from stages.faces.settings import FacesSettings
+from stages.lips.generators import check_generator
 from stages.lips.settings import LipsSettings
 from stages.media.encode import EncodeSettings
 from stages.media.settings import MediaSettings
@@ -92,6 +94,8 @@ class Config(Settings):
     """Crops and landmarks."""
     lips: LipsSettings = LipsSettings()
     """The generator."""
+    enhance: EnhanceSettings = EnhanceSettings()
+    """Who sharpens the redrawn faces."""
     composite: CompositeSettings = CompositeSettings()
     """Blending."""
     encode: EncodeSettings = EncodeSettings()
@@ -100,6 +104,12 @@ class Config(Settings):
     """The finished film."""
     run: RunSettings = RunSettings()
     """How the work is spread."""
+
+    @field_validator("lips")
+    @classmethod
+    def _known(cls, lips: LipsSettings) -> LipsSettings:
+        check_generator(lips.generator)
+        return lips
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:

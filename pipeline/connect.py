@@ -3,9 +3,13 @@
 import logging
 import os
 import warnings
+from dataclasses import replace
+from typing import Final
 
 from pipeline.doctor import usable_cores
 from pipeline.pools import Node
+
+_ASKED_S: Final = 120.0  # a machine's first task starts a process and loads torch
 
 
 def connect(address: str | None) -> list[Node]:
@@ -25,8 +29,30 @@ def connect(address: str | None) -> list[Node]:
             # Ray Data needs two CPUs to keep its own operators going; on one core they share it.
             cores = max(2, int(usable_cores()))
             ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in alive]
+    alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0), name) for name, resources in alive]
+
+
+def with_gpu_memory(nodes: list[Node]) -> list[Node]:
+    """The machines with the memory of their GPUs: asked of each of them that has one, by a task that runs there."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(num_cpus=0, num_gpus=0.01)(_gpu_gib)
+    there = {
+        node: ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.name, soft=False)).remote()
+        for node in nodes
+        if node.gpus
+    }
+    told = dict(zip(there, ray.get(list(there.values()), timeout=_ASKED_S), strict=True))
+    return [replace(node, gpu_gib=told.get(node, 0.0)) for node in nodes]
+
+
+def _gpu_gib() -> float:
+    """Memory of this process's GPU in GiB; 0 where torch does not see one."""
+    import torch
+
+    return float(torch.cuda.mem_get_info()[1] / 2**30) if torch.cuda.is_available() else 0.0
 
 
 def _quieten() -> None:

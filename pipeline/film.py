@@ -15,9 +15,8 @@ from pydantic import (
 )
 
 from stages.cast.spans import Span, check_spans
+from stages.lips.generators import check_generator
 
-NOT_BUILT: Final = ("enhance",)
-"""Columns of the design that are not built yet."""
 LOCATIONS: Final = ("video", "audio", "background", "spans", "output")
 """Columns that name a file, where they hold text."""
 
@@ -156,10 +155,10 @@ class Film(BaseModel):
     film backwards and forwards. A picture as `video` is held for as long as the dub lasts, whatever stands here."""
     spans: Annotated[tuple[Span, ...] | Location, BeforeValidator(_check_spans)] | None = None
     """When the film is painted: [[start_s, end_s], ...] since its start, or a subtitle. None: all the time."""
-    generator: Annotated[Literal["mouthwarp", "wav2lip"], _one_of(("mouthwarp", "wav2lip"), ("musetalk",))] | None = (
-        None
-    )
+    generator: Annotated[str, AfterValidator(check_generator)] | None = None
     """Who draws the lips; None: as the config says."""
+    enhance: Annotated[Literal["none", "gfpgan"], _one_of(("none", "gfpgan"), ())] | None = None
+    """Who sharpens the redrawn faces; None: as the config says."""
     consent: Name | None = None
     """A reference to the speaker's consent, kept in the report."""
     audio_track: Annotated[int | str, BeforeValidator(_check_track)] | None = None

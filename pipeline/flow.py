@@ -1,6 +1,7 @@
 """The whole graph on one page, and its in-process twin.
 
-    films -> split -> [cells] -> faces -> cast -> [shards] -> crops -> lips -> composite -> passthrough -> mux -> rows
+    films -> split -> [cells] -> faces -> cast -> [shards] -> crops -> lips -> enhance -> composite -> passthrough
+        -> mux -> rows
 
 A step that fans out is a task and is followed by a repartition to one row a block: Ray Data's parallelism is blocks,
 not rows (reference ray.md 3.3). Steps that load models are actors. There is no barrier: the row that lands last
@@ -17,19 +18,30 @@ from pipeline.attempts import Attempts
 from pipeline.config import Config
 from pipeline.guard import guarded
 from pipeline.ledger import WorkFolder
-from pipeline.pools import TASK_CPUS, Pool
+from pipeline.pools import OPTIONAL, TASK_CPUS, Pool
 from pipeline.rows import SCHEMA, Row, from_table, to_table
 from pipeline.steps.base import Step
 from pipeline.steps.cast import MakeCast
 from pipeline.steps.composite import PaintSegment
 from pipeline.steps.crops import CutCrops
+from pipeline.steps.enhance import EnhanceFaces
 from pipeline.steps.faces import FindFaces
 from pipeline.steps.lips import DrawLips
 from pipeline.steps.mux import MuxFilm
 from pipeline.steps.passthrough import PassThrough
 from pipeline.steps.split import Split
 
-STEPS: tuple[type[Step], ...] = (Split, FindFaces, MakeCast, CutCrops, DrawLips, PaintSegment, PassThrough, MuxFilm)
+STEPS: tuple[type[Step], ...] = (
+    Split,
+    FindFaces,
+    MakeCast,
+    CutCrops,
+    DrawLips,
+    EnhanceFaces,
+    PaintSegment,
+    PassThrough,
+    MuxFilm,
+)
 """In the order the data goes through."""
 FANS_OUT = {Split, MakeCast}
 _TASKS_AT_ONCE = 8  # films split, cast or muxed side by side
@@ -61,6 +73,8 @@ def run_on_ray(
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
         for kind in STEPS:
             pool = pools.get(kind.name)
+            if pool is None and kind.name in OPTIONAL:
+                continue  # no film asks for it
             if pool is None:
                 data = data.flat_map(
                     run_task,

@@ -23,6 +23,10 @@ class Job(BaseModel):
     """A delivery with shards that were passed through is made anew."""
     generator: str
     """The film's own or the config's."""
+    enhance: str = "none"
+    """Likewise."""
+    kept: bool = False
+    """Other rows of the manifest dub the same video: what is made of its pictures alone is kept for them."""
     range: tuple[float, float] | None = None
     """Only this excerpt is dubbed: [start, end) in seconds since the dub began.
 

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.film import LOCATIONS, Film
 from pipeline.job import Job
+from pipeline.recipe import recipe_of
 from stages.arrays import F32
 from stages.cast.plan import Shard
 from stages.cast.types import Cast
@@ -17,7 +18,6 @@ from stages.composite.composite import STAGE_VERSION as COMPOSITE_VERSION
 from stages.crops.crops import STAGE_VERSION as CROPS_VERSION
 from stages.crops.landmarks.smooth import reach_s
 from stages.faces.faces import faces_key as _faces_key
-from stages.lips.lips import generator_key, speech_shift_s
 from stages.media import storage
 from stages.media.encode import encoder_for
 from stages.media.seam import VERSION as SMART_VERSION
@@ -28,7 +28,7 @@ from stages.media.still import is_still
 from stages.media.timeline import Timeline
 from stages.mux.mux import STAGE_VERSION as MUX_VERSION
 from stages.settings import digest
-from stages.speech.mel import MelWindows
+from stages.speech.hearing import Windows
 from stages.speech.settings import SpeechSettings
 from stages.speech.track import VERSION as TRACK_VERSION
 from stages.speech.tts import VERSION as TTS_VERSION
@@ -76,6 +76,7 @@ def landmarks_key(config: Config, weights: Weights) -> str:
 def film_key(job: Job, config: Config, weights: Weights) -> str:
     """Everything a finished film depends on."""
     film = job.film.model_dump(mode="json", exclude={"id", *LOCATIONS, "consent"})
+    recipe = recipe_of(job.generator, job.enhance, config)
     return digest(
         _PLAN_VERSION,
         MUX_VERSION,
@@ -90,7 +91,7 @@ def film_key(job: Job, config: Config, weights: Weights) -> str:
         config.cast,
         config.split,
         _picture_key(config, weights),
-        generator_key(job.generator, config.lips, weights),
+        recipe.key(config, weights),
         config.speech.mel_padding,
         config.mux,
         [] if config.encode.render == "full" else [SMART_VERSION, config.encode.model_dump(include=_RENDERING)],
@@ -126,7 +127,7 @@ class ShardKeys:
         weights: Weights,
         timeline: Timeline,
         cast: Cast,
-        windows: MelWindows,
+        windows: Windows,
         seam: Seam | None = None,
     ) -> None:
         self._video, self._timeline, self._cast, self._windows = job.video_key, timeline, cast, windows
@@ -135,14 +136,15 @@ class ShardKeys:
         encoder = encoder_for(timeline.picture.codec, config.encode, job.film.suffix)
         # Beside copied packets segments have parameter sets of their own.
         beside = [] if seam is None else [SMART_VERSION, seam.model_dump()]
+        recipe = recipe_of(job.generator, job.enhance, config)
         self._plain = digest(COMPOSITE_VERSION, _encode_key(config), encoder, *beside)
         self._painted = digest(
             _picture_key(config, weights),
-            generator_key(job.generator, config.lips, weights),
+            recipe.key(config, weights),
             encoder,
             *beside,
         )
-        self._shift_s = speech_shift_s(job.generator, config.lips)
+        self._shift_s = recipe.spec.speech_shift_s
         landmarks = config.crops.landmarks
         smooths = landmarks.weights_spec is not None  # the providers that look at pixels
         self._reach_s = reach_s(landmarks.smooth_s) if smooths else 0.0

@@ -57,6 +57,10 @@ class WorkFolder:
         """Folder of a source's landmarks."""
         return storage.join(self.root, "cache/landmarks", video)
 
+    def kept(self, video: str, key: str) -> str:
+        """What was made of a source's pictures alone, for its other dubs (`pipeline.kept`)."""
+        return storage.join(self.root, "cache/kept", video, f"{_key(key)}.npz")
+
     def segments(self, video: str) -> str:
         """Folder of a source's finished segments and their markers."""
         return storage.join(self.root, "segments", video)

@@ -1,12 +1,13 @@
 """Which weights a run loads, under which licences they are, and whether it may be run under them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from pipeline.config import Config
 from pipeline.film import Film
 from pipeline.pools import PreflightError
+from pipeline.recipe import recipes_of
 from stages.errors import DubError
 from stages.faces.detectors import resolve_detector
 from stages.weights import Weight, Weights
@@ -28,18 +29,17 @@ def _of_landmarks(films: Sequence[Film], config: Config) -> list[str]:
     return [] if spec is None else [spec]
 
 
-def _of_lips(films: Sequence[Film], config: Config) -> list[str]:
-    generators = dict.fromkeys(film.generator or config.lips.generator for film in films)
-    return [spec for name in generators for spec in OF_GENERATORS[name](config)]
+def _of_recipes(films: Sequence[Film], config: Config) -> list[str]:
+    specs: list[str] = []
+    for recipe in recipes_of(films, config):
+        try:
+            specs += recipe.weights(config)
+        except DubError:
+            _log.warning("weights of %s: not there, so nothing can be said of them", recipe.name)
+    return specs
 
 
-OF_GENERATORS: Final[dict[str, Callable[[Config], list[str]]]] = {
-    "mouthwarp": lambda config: [],
-    "wav2lip": lambda config: [config.lips.wav2lip.weights],
-}
-"""Specs of the files that a generator loads."""
-
-_OF_STAGES: Final = (_of_faces, _of_landmarks, _of_lips)
+_OF_STAGES: Final = (_of_faces, _of_landmarks, _of_recipes)
 
 
 def weights_in_use(films: Sequence[Film], config: Config) -> list[str]:

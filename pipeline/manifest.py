@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from pipeline.film import LOCATIONS, NOT_BUILT, Film, explain, together
+from pipeline.film import LOCATIONS, Film, explain, together
 from pipeline.locate import LocationError, SameFile, absolute, base_of, resolve
 from pipeline.manifest_rows import Header, ManifestError, RawRow, read_rows, shown
 from pipeline.roots import Roots
@@ -120,8 +120,7 @@ def _check_header(url: str, header: Header) -> _Row:
         if len(header.columns) == 1 and re.search(r"[;\t]", header.columns[0]):
             hint = " Cells are separated by commas."
         raise ManifestError(f"{shown(url)}: the header lacks {', '.join(absent)}; its columns are: {seen}.{hint}")
-    unknown = [name for name in header.columns if name not in NOT_BUILT]  # unbuilt and empty asks for nothing
-    return _Row(header.line, problems=_unknown_columns(unknown))
+    return _Row(header.line, problems=_unknown_columns(list(header.columns)))
 
 
 def _check_row(raw: RawRow, base: str, same: SameFile, roots: Roots) -> _Row:
@@ -206,7 +205,7 @@ def _unknown_columns(names: list[str]) -> list[tuple[str | None, str]]:
     for name in unknown[:_NAMED]:
         near = difflib.get_close_matches(name[:40].lower(), Film.model_fields, n=1)
         hint = f": did you mean {near[0]}?" if near else ""
-        problems.append((name, "is not built yet" if name in NOT_BUILT else f"is not a column of a manifest{hint}"))
+        problems.append((name, f"is not a column of a manifest{hint}"))
     if len(unknown) > _NAMED:
         problems.append((None, f"has {len(unknown) - _NAMED} more columns that a manifest does not have"))
     return problems

@@ -15,8 +15,9 @@ from pipeline.length import lay_timeline
 from pipeline.licences import check_licences
 from pipeline.manifest import read_manifest
 from pipeline.placing import mkv_taken, place
+from pipeline.recipe import recipe_of
 from pipeline.spans import read_spans
-from pipeline.steps.base import film_cells, longest_shard
+from pipeline.steps.base import film_cells
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.decode import check_supported, first_frame
@@ -105,8 +106,8 @@ def _planned(film: Film, config: Config, work: str, taken: bool) -> PlannedFilm:
     if dub_s is not None:
         timeline = lay_timeline(film, index, round(dub_s * RATE), config.media.limits.max_frames)
     check_film_background(film, timeline, config.media.limits)
-    longest = longest_shard(film.generator or config.lips.generator)
-    shards = cut_ranges(len(timeline), timeline.keyframes, timeline.times, config.split.shard_s, longest)
+    recipe = recipe_of(film.generator or config.lips.generator, film.enhance or config.enhance.model, config)
+    shards = cut_ranges(len(timeline), timeline.keyframes, timeline.times, config.split.shard_s, recipe.longest_shard)
     return PlannedFilm(
         id=film.id,
         frames=len(timeline),

@@ -5,13 +5,16 @@ waiting without a word (reference ray.md 3.4). Where Ray puts an actor is its ow
 kept free: then one is free wherever the actors land.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-NEEDS = {"faces": 1.0, "crops": 1.0, "lips": 2.0, "composite": 2.0}
+NEEDS = {"faces": 1.0, "crops": 1.0, "lips": 2.0, "enhance": 2.0, "composite": 2.0}
 """CPUs one worker of a stage really uses, measured on 1080p: where there are enough, this is what it reserves."""
 _AT_LEAST = {"faces": 2}
 """A film's shards wait for all its cells: on a small machine one worker would leave its other cores idle until then."""
+OPTIONAL = ("enhance",)
+"""Stages that get no workers unless a film asks for them."""
 TASK_CPUS = 0.25
 """What a split, cast or mux task reserves."""
 
@@ -26,6 +29,10 @@ class Node:
 
     cpus: float
     gpus: float
+    name: str = ""
+    """Ray's name for it."""
+    gpu_gib: float = 0.0
+    """Memory of each of its GPUs in GiB; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +42,25 @@ class Pool:
     cpus: float
     """Logical CPUs of one actor."""
     gpus: float
-    """GPUs of one actor."""
+    """GPUs of one actor; a fraction where it shares one."""
     min_size: int
     max_size: int
 
 
-def plan_pools(nodes: Sequence[Node], workers: int | None, lips_on_gpu: bool) -> Mapping[str, Pool]:
+def plan_pools(
+    nodes: Sequence[Node],
+    workers: int | None = None,
+    optional: Collection[str] = (),
+    on_gpu: Mapping[str, float] | None = None,
+) -> Mapping[str, Pool]:
     """Pool sizes for a cluster; `workers` fixes the CPU pools' size.
 
-    On few CPUs the workers share them: each reserves a fraction. Raises PreflightError when even one worker a
-    stage and the CPUs kept free do not fit, or a GPU is asked for and there is none.
+    `optional`: the stages of `OPTIONAL` that are wanted. `on_gpu`: the stages that run on a GPU, each with the GiB that
+    one of its workers takes there. On few CPUs the workers share them: each reserves a fraction. Raises PreflightError
+    when even one worker a stage and the CPUs kept free do not fit, or a GPU is asked for and there is none.
     """
-    gpus = sum(node.gpus for node in nodes)
-    if lips_on_gpu and gpus < 1:
-        raise PreflightError(
-            "lips.wav2lip.device is cuda, but the cluster has no GPU: set it to cpu, or join a GPU machine to it"
-        )
+    needs = {stage: need for stage, need in NEEDS.items() if stage not in OPTIONAL or stage in optional}
+    shares = share_gpus(nodes, on_gpu or {})
     spare = [max(0.0, node.cpus - 1) for node in nodes]
     usable, largest = sum(spare), max(spare, default=0.0)
     # What one machine less has room for: the workers of a lost one start again on the others, beside theirs.
@@ -61,16 +71,16 @@ def plan_pools(nodes: Sequence[Node], workers: int | None, lips_on_gpu: bool) ->
             f"the cluster's machines have {shapes} CPU(s); Ray Data needs one for its own operators beside the "
             "workers': use a machine with 2 or more, or run with --executor inline"
         )
-    at_least = {stage: workers or _AT_LEAST.get(stage, 1) for stage in NEEDS}
-    in_all = sum(NEEDS[stage] * size for stage, size in at_least.items())
-    share = min(1.0, safe / in_all, largest / max(NEEDS.values()))
+    at_least = {stage: workers or _AT_LEAST.get(stage, 1) for stage in needs}
+    in_all = sum(need * at_least[stage] for stage, need in needs.items())
+    share = min(1.0, safe / in_all, largest / max(needs.values()))
     pools = {}
-    for stage, need in NEEDS.items():
+    for stage, need in needs.items():
         # Floor to hundredths: the sum must stay below what is there.
         reserved = max(0.01, int(need * share * 100) / 100)
         pools[stage] = Pool(reserved, 0.0, at_least[stage], workers or max(at_least[stage], int(usable // need)))
-    if lips_on_gpu:
-        pools["lips"] = Pool(min(1.0, pools["lips"].cpus), 1.0, 1, int(gpus))
+    for stage, (gpus, most) in shares.items():
+        pools[stage] = Pool(min(1.0, pools[stage].cpus), gpus, 1, most)
     in_all = sum(pool.cpus * pool.min_size for pool in pools.values())
     if in_all > usable + 1e-6:
         raise PreflightError(
@@ -78,3 +88,37 @@ def plan_pools(nodes: Sequence[Node], workers: int | None, lips_on_gpu: bool) ->
             "free on each machine: lower run.workers"
         )
     return pools
+
+
+def share_gpus(nodes: Sequence[Node], on_gpu: Mapping[str, float]) -> dict[str, tuple[float, int]]:
+    """(GPUs of one worker, most workers) of each stage that runs on GPUs.
+
+    Stages whose memory fits side by side share every GPU. Where it does not, or is not known, each has GPUs of its own;
+    with fewer GPUs than stages they share all the same, and take smaller batches when memory runs out. Raises
+    PreflightError when there is no GPU.
+    """
+    if not on_gpu:
+        return {}
+    gpus = int(sum(node.gpus for node in nodes))
+    if gpus < 1:
+        raise PreflightError(
+            f"{' and '.join(on_gpu)} would run on a GPU, but the cluster has none: set the device to cpu, or join a "
+            "GPU machine to it"
+        )
+    smallest = min(node.gpu_gib for node in nodes if node.gpus)
+    whole = sum(on_gpu.values())
+    if len(on_gpu) > 1 and (whole <= smallest or gpus < len(on_gpu)):
+        return {stage: (share, gpus) for stage, share in _filling(on_gpu).items()}
+    own, rest = divmod(gpus, len(on_gpu))
+    return {stage: (1.0, own + (number < rest)) for number, stage in enumerate(on_gpu)}
+
+
+def _filling(on_gpu: Mapping[str, float]) -> dict[str, float]:
+    """Shares of one GPU, in hundredths, by memory. They fill it, the largest more than half of it: Ray packs, and would
+    put two workers of one stage onto the first GPU and none onto the next."""
+    largest = max(on_gpu, key=lambda stage: on_gpu[stage])
+    others = {stage: gib for stage, gib in on_gpu.items() if stage != largest}
+    whole = sum(on_gpu.values())
+    room = min(0.49, sum(others.values()) / whole)
+    rest = {s: max(0.01, math.floor(gib / sum(others.values()) * room * 100) / 100) for s, gib in others.items()}
+    return {stage: rest.get(stage, round(1 - sum(rest.values()), 2)) for stage in on_gpu}

@@ -20,7 +20,7 @@ from stages.media import storage
 
 _PICTURED: Final = 200  # films whose pictures are in the page itself: 15 MB; the others' are links
 _TOLD: Final = 1000  # delivered films with a section of their own; failed ones all have it
-STAGES: Final = ("split", "faces", "cast", "crops", "lips", "composite", "passthrough", "mux")
+STAGES: Final = ("split", "faces", "cast", "crops", "lips", "enhance", "composite", "passthrough", "mux")
 """In the order the data goes through, as the columns of seconds."""
 
 ADVICE: Final = {

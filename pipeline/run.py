@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Literal
 from pipeline.breaker import Breaker
 from pipeline.choice import choose_films
 from pipeline.config import Config
-from pipeline.connect import connect
+from pipeline.connect import connect, with_gpu_memory
 from pipeline.film import Film
 from pipeline.flow import ClusterError, run_inline, run_on_ray
 from pipeline.job import Job
@@ -21,13 +22,13 @@ from pipeline.licences import check_licences, commercially
 from pipeline.manifest import ManifestError, Problem, read_manifest
 from pipeline.placing import mkv_taken
 from pipeline.pools import plan_pools
+from pipeline.recipe import recipes_of, settle_devices
 from pipeline.report import RunReport
 from pipeline.report_files import publish_report
 from pipeline.rows import Row
 from pipeline.runs import RunRecord, find_run, write_run
 from stages.crops.landmarks.settings import build as build_landmarker
 from stages.faces.detectors import resolve_detector, weights_digest
-from stages.lips.lips import GENERATORS
 from stages.media import storage
 from stages.weights import Weights
 
@@ -118,12 +119,14 @@ def _run(
         if on_start is not None:
             on_start(len(films))
         began = time.monotonic()
-        lips = config.lips.generator
+        dubs = Counter(film.video for film in films)
         jobs = [
             Job(
                 film=film,
                 run=run,
-                generator=film.generator or lips,
+                generator=film.generator or config.lips.generator,
+                enhance=film.enhance or config.enhance.model,
+                kept=dubs[film.video] > 1,
                 again=again,
                 mkv_taken=film.id in record.mkv_taken,
                 range=record.excerpt,
@@ -216,26 +219,12 @@ def _absolute(spec: str | None) -> str | None:
     return str(Path(spec).absolute()) if spec is not None and Path(spec).is_file() else spec
 
 
-def _on_device(config: Config, device: str) -> Config:
-    wav2lip = config.lips.wav2lip.model_copy(update={"device": device})
-    return config.model_copy(update={"lips": config.lips.model_copy(update={"wav2lip": wav2lip})})
-
-
-def _landmarks_on_device(config: Config, executor: Executor) -> Config:
-    """`auto` answered: on Ray the workers of the crops stage reserve no GPU."""
-    landmarks = config.crops.landmarks
-    if landmarks.device != "auto":
-        return config
-    device = "cuda" if executor == "inline" and landmarks.provider == "fan" and _gpu_here() else "cpu"
-    crops = config.crops.model_copy(update={"landmarks": landmarks.model_copy(update={"device": device})})
-    return config.model_copy(update={"crops": crops})
-
-
 def _check_weights(films: list[Film], config: Config) -> None:
     """What no film can do without is asked for before the night, not in each of its rows."""
     weights = Weights(config.weights_dir)
-    if all(GENERATORS[film.generator or config.lips.generator].needs_weights for film in films):
-        weights.path(config.lips.wav2lip.weights)
+    needed = [set(recipe.weights(config)) for recipe in recipes_of(films, config)]
+    for spec in sorted(set.intersection(*needed)):
+        weights.path(spec)
     if all(film.box is None for film in films):
         weights_digest(config.faces, weights, config.faces.detector)
     if config.crops.landmarks.provider in ("fan", "dwpose", "onnx"):
@@ -246,19 +235,21 @@ def _check_weights(films: list[Film], config: Config) -> None:
 def _executor(
     executor: Executor, address: str | None, config: Config, work: str, films: list[Film]
 ) -> tuple[Execute, Config]:
-    """What runs the rows, and the config with the generator's device settled."""
-    uses_network = any((film.generator or config.lips.generator) == "wav2lip" for film in films)
-    may_use_gpu = uses_network and config.lips.wav2lip.mode != "onnx"
+    """What runs the rows, and the config with the devices of networks settled."""
     nodes = connect(address) if executor == "ray" else []
-    device = config.lips.wav2lip.device
-    if device == "auto":
+    recipes = recipes_of(films, config)
+
+    def there() -> bool:
         # On Ray an actor has the GPU it reserves, so the question is the cluster's, not this machine's.
-        found = any(node.gpus >= 1 for node in nodes) if executor == "ray" else may_use_gpu and _gpu_here()
-        device = "cuda" if may_use_gpu and found else "cpu"
-    settled = _landmarks_on_device(_on_device(config, device), executor)
+        return any(node.gpus >= 1 for node in nodes) if executor == "ray" else _gpu_here()
+
+    settled, on_gpu = settle_devices(config, recipes, there)
     if executor == "inline":
         return lambda rows: run_inline(rows, settled, work), settled
-    pools = plan_pools(nodes, config.run.workers, uses_network and device == "cuda")
+    optional = ["enhance"] if any(recipe.enhanced for recipe in recipes) else []
+    if len(on_gpu) > 1:  # only who shares must know whether both fit
+        nodes = with_gpu_memory(nodes)
+    pools = plan_pools(nodes, config.run.workers, optional, on_gpu)
     return lambda rows: run_on_ray(rows, settled, work, pools), settled
 
 

@@ -110,6 +110,8 @@ def device_of(part: str, wanted: Literal["auto", "cpu", "cuda"], dtype: str) -> 
 
     `part`: whose setting it is, as errors name it. Raises DubError `unsupported`, also for float16 on a CPU.
     """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"{part} device must be auto, cpu or cuda, not {wanted!r}")
     there = torch.cuda.is_available()
     if wanted == "cuda" and not there:
         raise DubError(

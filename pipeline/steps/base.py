@@ -11,10 +11,10 @@ from pipeline.film import Film
 from pipeline.job import Job
 from pipeline.ledger import WorkFolder, read_json
 from pipeline.length import lay_timeline
+from pipeline.recipe import Recipe, recipe_of
 from pipeline.rows import Row
 from stages.cast.types import Cast
 from stages.errors import DubError
-from stages.lips.lips import GENERATORS
 from stages.media import storage
 from stages.media.gops import Gops, find_gops
 from stages.media.index import VideoIndex
@@ -22,9 +22,6 @@ from stages.media.seam import Seam
 from stages.media.timeline import Timeline
 from stages.split.cut import cut_ranges
 from stages.weights import Weights
-
-MAX_PAYLOAD = 96 << 20
-"""Bytes of a row's payload at most (design section 1): under Ray Data's 128 MiB block."""
 
 
 @lru_cache(maxsize=8)
@@ -41,11 +38,6 @@ def _load_cast(url: str) -> Cast:
 @lru_cache(maxsize=8)
 def _timeline(url: str, film: Film, dub_samples: int, max_frames: int, excerpt: tuple[float, float] | None) -> Timeline:
     return lay_timeline(film, load_index(url), dub_samples, max_frames, excerpt)
-
-
-def longest_shard(generator: str) -> int:
-    """Most frames whose crops and landmarks fit a row."""
-    return MAX_PAYLOAD // (GENERATORS[generator].crop_px ** 2 * 3 + 68 * 2 * 4 + 24)
 
 
 def film_cells(timeline: Timeline, config: Config) -> list[tuple[int, int]]:
@@ -84,6 +76,10 @@ class Step(ABC):
     @abstractmethod
     def run(self, row: Row, job: Job) -> Iterator[Row]:
         """The work of one row, which comes out first. Raises DubError."""
+
+    def recipe(self, job: Job) -> Recipe:
+        """How the film's faces are redrawn."""
+        return recipe_of(job.generator, job.enhance, self.config)
 
     def index(self, job: Job) -> VideoIndex:
         """The source's frame grid."""

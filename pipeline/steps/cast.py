@@ -10,7 +10,7 @@ from pipeline.job import Job
 from pipeline.ledger import write_json
 from pipeline.quarantine import put_away_in
 from pipeline.rows import Row
-from pipeline.steps.base import Step, film_cells, longest_shard
+from pipeline.steps.base import Step, film_cells
 from pipeline.steps.copies import Copies, choose_copies
 from stages.cast.cast import cast_film
 from stages.cast.plan import Shard, plan_shards
@@ -20,7 +20,7 @@ from stages.errors import DubError
 from stages.faces.types import CellFaces
 from stages.media import storage
 from stages.media.timeline import Timeline
-from stages.speech.mel import MelWindows
+from stages.speech.hearing import Windows, windows_of
 from stages.speech.samples import Samples
 
 
@@ -41,7 +41,7 @@ class MakeCast(Step):
         cast = self._cast(job, timeline)
         storage.write_bytes(self.work.film(job.film_key, "cast.npz"), cast.to_bytes())
         copies = self._copies(job, timeline, cast)
-        longest = longest_shard(job.generator)
+        longest = self.recipe(job).longest_shard
         shards = plan_shards(
             cast, timeline.keyframes, timeline.times, self.config.split.shard_s, longest, copies.ranges
         )
@@ -103,9 +103,9 @@ class MakeCast(Step):
     def _not_shown(self, start: int, end: int) -> CellFaces:
         return CellFaces.nothing(start, end, self.config.faces.stride, self.config.faces.cut_threshold)
 
-    def _windows(self, job: Job) -> MelWindows:
+    def _windows(self, job: Job) -> Windows:
         samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))
-        return MelWindows(samples, self.config.speech.mel_padding)
+        return windows_of(self.recipe(job).spec.hears, samples, self.config.speech)
 
     def _missing(self, row: Row, job: Job, named: list[tuple[Shard, str]]) -> Iterator[Row]:
         made, passed = self.made(job), self.passed(job)

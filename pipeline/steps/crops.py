@@ -12,8 +12,6 @@ from stages.crops.crops import Crops
 from stages.crops.landmarks.settings import build as build_landmarker
 from stages.crops.landmarks.types import Landmarker
 from stages.crops.track import LandmarkCache
-from stages.crops.types import CropWish
-from stages.lips.lips import GENERATORS
 from stages.media import storage
 
 
@@ -34,8 +32,7 @@ class CutCrops(Step):
         if self.marker(job, row.key) is not None:
             yield row  # another film of this run has the same shard, and made it
             return
-        wish = CropWish(GENERATORS[job.generator].crop_px)
-        stage = Crops(self.config.crops, self.config.media, self.landmarker, wish)
+        stage = Crops(self.config.crops, self.config.media, self.landmarker, self.recipe(job).crop)
         cache = LandmarkCache(self.work.landmarks(job.video_key), keys.landmarks_key(self.config, self.weights))
         video = storage.localize(job.video)
         cut = stage(video, self.timeline(job), self.cast(job), row.start, row.end, cache)

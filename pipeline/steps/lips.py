@@ -1,47 +1,110 @@
-"""Crops + speech -> patches."""
+"""Crops + speech -> patches, and the masks under which they are seen."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipeline import pictures
-from pipeline.config import Config
 from pipeline.job import Job
+from pipeline.kept import kept_latents, kept_masks
+from pipeline.recipe import Recipe
 from pipeline.rows import Row
 from pipeline.steps.base import Step
+from stages.arrays import F32, U8
 from stages.crops.types import FaceStack
-from stages.lips.lips import build_generator, crop_landmarks, redraw
+from stages.errors import DubError
 from stages.lips.opening import openings, strongest
-from stages.lips.types import Generator
+from stages.lips.parsing.masks import blend_masks
+from stages.lips.parsing.settings import parsing_key
+from stages.lips.types import Encodes, Generator
 from stages.media import storage
-from stages.speech.mel import MelWindows
+from stages.settings import digest
+from stages.speech.hearing import load_whisper, windows_of
 from stages.speech.samples import Samples
+from stages.speech.whisper import WhisperFeatures
+
+if TYPE_CHECKING:
+    from stages.lips.parsing.parser import FaceParser
 
 
 class DrawLips(Step):
-    """Crops + speech -> patches."""
+    """Crops + speech -> patches and masks."""
 
     name = "lips"
 
-    def __init__(self, config: Config, work: str) -> None:
-        super().__init__(config, work)
-        self._generators: dict[str, Generator] = {}
+    @cached_property
+    def parser(self) -> "FaceParser":
+        """The face parser, loaded."""
+        from stages.lips.parsing.parser import FaceParser  # torch only where it is needed
+
+        settings = self.config.lips.parsing
+        return FaceParser.from_settings(settings, self.weights.path(settings.weights), self.config.lips.device)
+
+    @cached_property
+    def ears(self) -> WhisperFeatures:
+        """The speech encoder, loaded."""
+        return load_whisper(self.config.speech.whisper, self.weights, self.config.lips.device)
+
+    @cached_property
+    def _generators(self) -> dict[str, Generator]:
+        return {}
 
     def takes(self, row: Row) -> bool:  # noqa: D102
         return row.waits and len(row.payload) > 0
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102
+        recipe, stack = self.recipe(job), FaceStack.from_bytes(row.payload)
         generator = self._generators.get(job.generator)
         if generator is None:
-            generator = self._generators[job.generator] = build_generator(job.generator, self.config.lips, self.weights)
-        stack = FaceStack.from_bytes(row.payload)
-        samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))
-        windows = MelWindows(samples, self.config.speech.mel_padding)
-        times = self.timeline(job).times[stack.frames]
-        patches = redraw(generator, stack, windows.at(times + generator.speech_shift_s))
-        scores = openings(stack.pixels, patches.pixels, crop_landmarks(stack))
+            generator = self._generators[job.generator] = recipe.spec.load(self.weights)
+        drawn = self._draw(job, recipe, generator, stack)
+        masks = self._masks(job, recipe, stack) if recipe.parsed else None
+        scores = openings(stack.pixels, drawn, stack.crop_landmarks)
         # Counted from the shard's beginning: another film may have the same shard at another place.
         found = strongest(stack.frames - row.start, scores, pictures.MOMENTS, pictures.APART)
-        facts: dict[str, Any] = {"openings": found}
-        notes = list(getattr(generator, "notes", []))
-        yield replace(row, payload=patches.to_bytes()).with_facts(**facts, **({"notes": notes} if notes else {}))
+        patches = replace(stack, pixels=drawn, masks=masks)
+        if not recipe.enhanced:
+            patches = replace(patches, context=None, context_boxes=None)
+        notes = [*row.facts.get("notes", []), *generator.notes, *(self.parser.notes if recipe.parsed else [])]
+        row = row.with_facts(openings=found, **({"notes": notes} if notes else {}))
+        yield replace(row, payload=patches.to_bytes())
+
+    def _draw(self, job: Job, recipe: Recipe, generator: Generator, stack: FaceStack) -> U8:
+        """uint8 [m, px, px, 3] BGR."""
+        hears = recipe.spec.hears
+        samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))
+        windows = windows_of(hears, samples, self.config.speech, None if hears == "mel" else self.ears)
+        speech: F32 = windows.at(self.timeline(job).times[stack.frames] + recipe.spec.speech_shift_s)
+        landmarks = stack.crop_landmarks
+        if job.kept and isinstance(generator, Encodes):
+            seen = hashlib.sha256(stack.pixels.tobytes()).hexdigest()
+            url = self.work.kept(job.video_key, digest("latents", recipe.spec.key(self.weights), seen))
+            latents = kept_latents(url, len(stack.pixels), lambda: generator.encode(stack.pixels))
+            drawn = generator.generate(stack.pixels, speech, landmarks, latents)
+        else:
+            drawn = generator.generate(stack.pixels, speech, landmarks)
+        if drawn.dtype != np.uint8 or drawn.shape != stack.pixels.shape:
+            told = f"{drawn.dtype}{list(drawn.shape)} instead of uint8{list(stack.pixels.shape)}"
+            raise DubError("internal", f"generator {job.generator} gave back {told}")
+        return drawn
+
+    def _masks(self, job: Job, recipe: Recipe, stack: FaceStack) -> U8:
+        """uint8 [m, px, px] on the grid of the boxes."""
+        settings, mode = self.config.lips.parsing, recipe.mask
+        context, places = stack.context, stack.context_boxes
+        assert context is not None
+        assert places is not None
+        assert mode != "landmarks"
+
+        def make() -> U8:
+            return blend_masks(self.parser.classes(context), places, stack.boxes, mode, settings)
+
+        if not job.kept:
+            return make()
+        seen = hashlib.sha256(b"".join(a.tobytes() for a in (context, places, stack.boxes))).hexdigest()
+        key = digest("masks", parsing_key(settings, mode, self.config.lips.device, self.weights), seen)
+        return kept_masks(self.work.kept(job.video_key, key), len(stack.boxes), make)

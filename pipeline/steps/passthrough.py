@@ -10,7 +10,7 @@ from pipeline.rows import Row
 from pipeline.steps.composite import PaintSegment
 from stages.media import storage
 
-_PAINTING = ("crops", "lips", "composite")
+_PAINTING = ("crops", "lips", "enhance", "composite")
 """Steps without which a shard has a picture all the same: the source's."""
 
 

@@ -6,6 +6,8 @@ The full frame is the upright picture, as a player shows it (`stages.media.uprig
 from dataclasses import dataclass, fields
 from typing import Literal
 
+import numpy as np
+
 from stages.arrays import F32, I32, I64, U8, pack, unpack
 
 CONTEXT_PX = 512
@@ -58,6 +60,13 @@ class FaceStack:
     masks: U8 | None = None
     """[m, px, px] on the grid of `boxes`, 0 unseen to 255 painted: where a patch is seen. None: a mask from the
     landmarks."""
+
+    @property
+    def crop_landmarks(self) -> F32:
+        """[m, 68, 2] x, y px of the crops."""
+        low = self.boxes[:, None, :2].astype(np.float32)
+        size = (self.boxes[:, 2:] - self.boxes[:, :2])[:, None].astype(np.float32)
+        return (self.landmarks - low) * (np.float32(self.pixels.shape[1]) / size)
 
     def to_bytes(self) -> bytes:
         """The row's payload."""

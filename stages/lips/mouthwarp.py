@@ -9,10 +9,16 @@ from pydantic import Field
 
 from stages.arrays import F32, U8
 from stages.crops.landmarks.template import place
+from stages.crops.types import CropWish
 from stages.lips.lipline import find_lips
 from stages.lips.mouthdrive import drive
 from stages.lips.mouthfield import redraw
-from stages.settings import Settings
+from stages.lips.spec import GeneratorSpec
+from stages.settings import Settings, digest
+from stages.weights import Weights
+
+VERSION = 1
+"""Raised whenever the same settings give other pixels."""
 
 
 class MouthWarpSettings(Settings):
@@ -30,12 +36,11 @@ class MouthWarpSettings(Settings):
 class MouthWarp:
     """`Generator` that warps the lower face; each crop is worked on alone, so shards leave no trace."""
 
-    crop_px = 256
-    speech_shift_s = -0.1
-    """A mel window is 200 ms long and begins at the time it is looked up by: so the frame is in its middle."""
+    notes: list[str]
 
     def __init__(self, settings: MouthWarpSettings) -> None:
         self._settings = settings
+        self.notes = []
 
     def generate(self, crops: U8, speech: F32, landmarks: F32 | None = None) -> U8:
         """New pixels for each crop, see `Generator.generate`.
@@ -58,3 +63,21 @@ class MouthWarp:
             if lips is not None:
                 redraw(result[item], lips, points, opening, float(asked.rounding[item]))
         return result
+
+
+class MouthWarpSpec(GeneratorSpec):
+    """`mouthwarp`, the preview generator: no weights, no GPU."""
+
+    speech_shift_s = -0.1
+    """A mel window is 200 ms long and begins at the time it is looked up by: so the frame is in its middle."""
+    networks = False
+    crop = CropWish(px=256)
+
+    def __init__(self, settings: MouthWarpSettings) -> None:
+        self._settings = settings
+
+    def key(self, weights: Weights) -> str:  # noqa: D102
+        return digest(VERSION, "mouthwarp", self._settings)
+
+    def load(self, weights: Weights) -> MouthWarp:  # noqa: D102
+        return MouthWarp(self._settings)

@@ -12,12 +12,11 @@ from pipeline.cli import app
 from pipeline.config import Config
 from pipeline.film import Film
 from pipeline.ledger import WorkFolder
-from pipeline.licences import OF_GENERATORS, check_licences, weights_in_use
+from pipeline.licences import check_licences, weights_in_use
 from pipeline.pools import PreflightError
 from pipeline.run import dub, retry
 from pipeline.runs import RunRecord, write_run
 from stages.errors import DubError
-from stages.lips.lips import GENERATORS
 from stages.weights import REGISTRY, Weight
 from tests.films import BOX, film, manifest, speech
 
@@ -66,16 +65,31 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
             },
             ["2dfan4"],
         ),
+        (
+            [a_film()],
+            {"lips": {"generator": "musetalk"}, "enhance": {"model": "gfpgan"}},
+            [
+                "musetalk-1.5-config",
+                "musetalk-1.5-unet",
+                "sd-vae-config",
+                "sd-vae",
+                "whisper-tiny-config",
+                "whisper-tiny",
+                "face-parse-bisenet",
+                "gfpgan-1.4",
+            ],
+        ),
+        (
+            [a_film()],
+            {"lips": {"generator": "wav2lip", "parsing": {"mask": "jaw"}}},
+            ["wav2lip_gan", "face-parse-bisenet"],
+        ),
     ],
 )
 def test_weights_in_use_are_those_of_the_stages_that_these_films_go_through(
     films: list[Film], sections: dict[str, Any], expected: list[str]
 ) -> None:
     assert weights_in_use(films, config(**sections)) == expected
-
-
-def test_no_generator_s_weights_are_forgotten() -> None:
-    assert OF_GENERATORS.keys() == GENERATORS.keys()
 
 
 def test_one_line_a_licence_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -127,14 +127,14 @@ def test_csv_bytes_that_are_not_utf8_are_named_by_column(tmp_path: Path):
 
 def test_csv_header_names_unknown_columns_once_and_rows_that_use_them(tmp_path: Path):
     path = tmp_path / "m.csv"
-    path.write_text("id,video,output,audio,enhance,voise,\na,a.mp4,oa.mp4,a.wav,,,\nb,b.mp4,ob.mp4,b.wav,1,x,y\n")
+    path.write_text("id,video,output,audio,enhance,voise,\na,a.mp4,oa.mp4,a.wav,,,\nb,b.mp4,ob.mp4,b.wav,gan,x,y\n")
     manifest = read_manifest(str(path))
     assert [film.id for film in manifest.films] == ["a"]
     assert said(manifest) == [
         "line 1: voise is not a column of a manifest: did you mean voice?",
         "line 3 (b): (no name) has a value in a column without a name",
-        "line 3 (b): enhance is not built yet",
         "line 3 (b): voise is not a column of a manifest: did you mean voice?",
+        "line 3 (b): enhance must be none or gfpgan, not 'gan'",
     ]
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pools import Node, PreflightError, plan_pools
+from pipeline.pools import Node, PreflightError, plan_pools, share_gpus
 
 NODES = st.lists(st.builds(Node, cpus=st.floats(0, 256), gpus=st.just(0.0)), min_size=1, max_size=20)
 
@@ -14,9 +14,9 @@ def test_wherever_the_actors_land_one_machine_has_a_cpu_free(nodes: list[Node], 
     usable = sum(max(0.0, node.cpus - 1) for node in nodes)
     if usable < 1 or (workers is not None and 0.04 * workers > usable + 1e-6):
         with pytest.raises(PreflightError):
-            plan_pools(nodes, workers, lips_on_gpu=False)
+            plan_pools(nodes, workers)
         return
-    pools = plan_pools(nodes, workers, lips_on_gpu=False)
+    pools = plan_pools(nodes, workers)
     # To leave less than one CPU on every machine, the actors would have to reserve more than this.
     assert sum(pool.cpus * pool.min_size for pool in pools.values()) <= usable + 1e-6
     for pool in pools.values():
@@ -28,23 +28,72 @@ def test_wherever_the_actors_land_one_machine_has_a_cpu_free(nodes: list[Node], 
 
 def test_the_workers_fit_on_one_machine_less() -> None:
     """The actors of a lost machine start again on the others; there, too, one CPU stays free for Ray Data's own."""
-    pools = plan_pools([Node(2, 0)] * 3, None, lips_on_gpu=False)
+    pools = plan_pools([Node(2, 0)] * 3)
     assert sum(pool.cpus * pool.min_size for pool in pools.values()) <= 2
 
 
 @pytest.mark.parametrize("nodes", [[Node(1, 0)], [Node(1, 0)] * 8, []])
 def test_machines_of_one_cpu_are_refused_with_a_way_out(nodes: list[Node]) -> None:
     with pytest.raises(PreflightError, match="--executor inline"):
-        plan_pools(nodes, None, lips_on_gpu=False)
+        plan_pools(nodes)
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(PreflightError, match="no GPU"):
-        plan_pools([Node(16, 0)], None, lips_on_gpu=True)
+    with pytest.raises(PreflightError, match="lips would run on a GPU, but the cluster has none"):
+        plan_pools([Node(16, 0)], on_gpu={"lips": 4.0})
 
 
 def test_lips_take_the_gpus() -> None:
-    pools = plan_pools([Node(32, 4), Node(32, 0)], None, lips_on_gpu=True)
+    pools = plan_pools([Node(32, 4, gpu_gib=80), Node(32, 0)], on_gpu={"lips": 79.0})
     assert pools["lips"].gpus == 1
     assert pools["lips"].max_size == 4
     assert pools["composite"].gpus == 0
+
+
+def test_the_enhancer_has_workers_only_where_a_film_asks_for_it() -> None:
+    assert "enhance" not in plan_pools([Node(16, 0)])
+    assert plan_pools([Node(16, 0)], optional=["enhance"])["enhance"].gpus == 0
+
+
+def test_two_models_share_a_gpu_when_both_fit_into_its_memory() -> None:
+    pools = plan_pools([Node(32, 2, gpu_gib=24)], optional=["enhance"], on_gpu={"lips": 12.0, "enhance": 5.9})
+    assert (pools["lips"].gpus, pools["enhance"].gpus) == (0.68, 0.32)
+    assert (pools["lips"].max_size, pools["enhance"].max_size) == (2, 2)
+
+
+def test_two_of_one_kind_never_fit_on_one_gpu() -> None:
+    """Ray fills the first GPU before it looks at the next one."""
+    shares = share_gpus([Node(32, 2, gpu_gib=24)], {"lips": 6.0, "enhance": 6.0})
+    assert shares["lips"][0] > 0.5
+    assert shares["lips"][0] + shares["enhance"][0] == 1
+
+
+@pytest.mark.parametrize("gib", [0.0, 16.0])
+def test_models_that_do_not_fit_or_may_not_have_gpus_of_their_own(gib: float) -> None:
+    pools = plan_pools([Node(64, 3, gpu_gib=gib)], optional=["enhance"], on_gpu={"lips": 12.0, "enhance": 6.0})
+    assert (pools["lips"].gpus, pools["enhance"].gpus) == (1, 1)
+    assert (pools["lips"].max_size, pools["enhance"].max_size) == (2, 1)
+
+
+def test_the_smallest_gpu_decides() -> None:
+    pools = plan_pools(
+        [Node(32, 1, gpu_gib=80), Node(32, 1, gpu_gib=16)], optional=["enhance"], on_gpu={"lips": 12.0, "enhance": 6.0}
+    )
+    assert (pools["lips"].gpus, pools["enhance"].gpus) == (1, 1)
+
+
+def test_one_gpu_is_shared_even_where_it_is_tight() -> None:
+    pools = plan_pools([Node(32, 1, gpu_gib=8)], optional=["enhance"], on_gpu={"lips": 12.0, "enhance": 6.0})
+    assert 0 < pools["enhance"].gpus < 0.5 < pools["lips"].gpus
+
+
+@given(
+    gpus=st.integers(1, 16),
+    gib=st.sampled_from([0.0, 8.0, 24.0, 80.0]),
+    needs=st.dictionaries(st.sampled_from(["crops", "lips", "enhance"]), st.floats(0.1, 100), min_size=1),
+)
+def test_one_worker_of_each_stage_always_fits_on_the_gpus(gpus: int, gib: float, needs: dict[str, float]) -> None:
+    shares = share_gpus([Node(8, gpus, gpu_gib=gib)], needs)
+    assert shares.keys() == needs.keys()
+    assert sum(share for share, _ in shares.values()) <= gpus + 1e-9
+    assert all(0 < share <= 1 and most >= 1 for share, most in shares.values())

@@ -16,6 +16,7 @@ from stages.errors import DubError
 from stages.lips.musetalk import checkpoint, layout
 from stages.lips.musetalk.network import CROP_PX, LATENT_SHAPE, MAX_TOKENS, MuseTalk, to_pixels
 from stages.lips.musetalk.settings import MuseTalkSettings, Version
+from stages.lips.types import Device
 
 BATCH_GPU: Final = 16
 """Frames per step on a GPU: from here on its time goes into arithmetic, not into launches (musetalk.md 10)."""
@@ -32,7 +33,8 @@ class MuseTalkGenerator:
     Every step has one shape: the last one of a stack is filled up with blank frames. A frame's pixels therefore do not
     depend on the frames it is called with, unless memory ran out: then the steps get smaller, and `notes` says so.
 
-    `weights`: a folder in the official layout. The other arguments are the fields of `MuseTalkSettings`.
+    `weights`: a folder in the official layout. `device`: `auto` takes a GPU where there is
+    one. The other arguments are the fields of `MuseTalkSettings`.
     Raises DubError `weights_missing`, and `unsupported` for a device or a package that is not there.
     """
 
@@ -49,7 +51,7 @@ class MuseTalkGenerator:
         self,
         weights: str | Path,
         version: Version = "1.5",
-        device: Literal["auto", "cpu", "cuda"] = "cpu",
+        device: Device = "cpu",
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         batch_size: int | None = 8,
         latents: Literal["mode", "sample"] = "mode",
@@ -62,7 +64,6 @@ class MuseTalkGenerator:
         settings = MuseTalkSettings(  # checked here too, so that both ways in have the same rules
             weights=str(weights),
             version=version,
-            device=device,
             dtype=dtype,
             batch_size=batch_size,
             latents=latents,
@@ -72,7 +73,7 @@ class MuseTalkGenerator:
             speech_shift_s=speech_shift_s,
         )
         self.speech_shift_s = settings.speech_shift_s
-        self.device = device_of("lips", settings.device, settings.dtype)
+        self.device = device_of("lips", device, settings.dtype)
         self.notes = []
         self._settings = settings
         self._batches = Batches(
@@ -95,13 +96,13 @@ class MuseTalkGenerator:
         cls,
         settings: MuseTalkSettings,
         weights: str | Path,
-        device: Literal["auto", "cpu", "cuda"] | None = None,
+        device: Device = "cpu",
     ) -> "MuseTalkGenerator":
-        """The generator of `settings` with the files of the local folder `weights`; `device` overrides theirs."""
+        """The generator of `settings` with the files of the local folder `weights`."""
         return cls(
             weights,
             settings.version,
-            device or settings.device,
+            device,
             settings.dtype,
             settings.batch_size,
             settings.latents,

@@ -10,6 +10,11 @@ from stages.lips.musetalk.settings import Version
 _UNET: Final = {"1.0": ("musetalk", "pytorch_model.bin"), "1.5": ("musetalkV15", "unet.pth")}
 _VAE: Final = ("sd-vae", "sd-vae-ft-mse")  # the second is its name in the legacy layout
 _VAE_FILE: Final = "diffusion_pytorch_model.bin"
+NAMES: Final[dict[Version, tuple[str, ...]]] = {
+    "1.0": ("musetalk-1.0-config", "musetalk-1.0-unet", "sd-vae-config", "sd-vae"),
+    "1.5": ("musetalk-1.5-config", "musetalk-1.5-unet", "sd-vae-config", "sd-vae"),
+}
+"""The same files as `dubline weights` calls them."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,6 @@ class MuseTalkSettings(Settings):
     `dubline weights fetch musetalk-1.5` puts them."""
     version: Version = "1.5"
     """Which weights: `1.5` is sharper and closer in sync as a rule, `1.0` allows `bbox_shift` as it was meant."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the network runs. `auto` takes a GPU where there is one, and logs what it took; `cuda` fails without.
-    On a CPU a frame takes many seconds."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the networks. `bfloat16` is far faster on GPUs since Ampere and halves the memory, a few grey
     levels off; `float16` is for older GPUs. `float32` compares with the official script."""

@@ -4,7 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.settings import Settings
+from stages.settings import Settings, digest
+from stages.weights import Weights
+
+VERSION = 1
+"""Raised whenever the same pictures, settings and weights give other masks."""
 
 ParsedMask = Literal["jaw", "raw", "neck", "face"]
 """Which classes of a parsed face are painted: see `stages.lips.parsing.masks`."""
@@ -36,3 +40,9 @@ class ParsingSettings(Settings):
     so in the report, where memory does not suffice."""
     threads: int = Field(2, ge=1, le=256)
     """CPU threads of the parser, and of the masks made after it. The masks do not depend on it."""
+
+
+def parsing_key(settings: ParsingSettings, mask: ParsedMask, device: str, weights: Weights) -> str:
+    """What masks depend on besides the pictures and where they lie. Raises DubError `weights_missing`."""
+    own = settings.model_dump(exclude={"mask", "weights"})
+    return digest(VERSION, mask, own, device, weights.sha256(settings.weights))

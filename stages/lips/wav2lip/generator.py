@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from stages.arrays import F32, U8
-from stages.batches import Batches, filled, upload
+from stages.batches import Batches, device_of, filled, upload
 from stages.errors import DubError
+from stages.lips.types import Device
 from stages.lips.wav2lip import checkpoint
 from stages.lips.wav2lip.backends import Backend, OnnxBackend, TorchBackend
 from stages.lips.wav2lip.network import CROP_PX, MEL_BANDS, MEL_COLUMNS
@@ -30,8 +31,9 @@ class Wav2LipGenerator:
     Every step has one shape: the last one of a stack is filled up with blank frames. A frame's pixels therefore do not
     depend on the frames it is called with, unless memory ran out: then the steps get smaller, and `notes` says so.
 
-    `weights`: a local checkpoint, or a name or URL that `stages.weights` resolves. The other arguments are the fields
-    of `Wav2LipSettings`. Raises DubError `weights_missing`, and `unsupported` for a device or mode that is not there.
+    `weights`: a local checkpoint, or a name or URL that `stages.weights` resolves. `device`: `auto` takes a GPU where
+    there is one. The other arguments are the fields of `Wav2LipSettings`. Raises DubError `weights_missing`, and
+    `unsupported` for a device that is not there.
     """
 
     crop_px: int = CROP_PX
@@ -44,7 +46,7 @@ class Wav2LipGenerator:
     def __init__(
         self,
         weights: str | Path,
-        device: Literal["auto", "cpu", "cuda"] = "cpu",
+        device: Device = "cpu",
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         batch_size: int | None = None,
         *,
@@ -54,7 +56,6 @@ class Wav2LipGenerator:
     ) -> None:
         settings = Wav2LipSettings(  # checked here too, so that both ways in have the same rules
             weights=str(weights),
-            device=device,
             dtype=dtype,
             batch_size=batch_size,
             mode=mode,
@@ -62,7 +63,9 @@ class Wav2LipGenerator:
             speech_shift_s=speech_shift_s,
         )
         self.speech_shift_s = settings.speech_shift_s
-        self.device = _device(settings)
+        if settings.mode == "onnx" and device == "cuda":
+            raise ValueError("mode 'onnx' runs on a CPU: set device to cpu, or mode to fast")
+        self.device = device_of("lips", "cpu" if settings.mode == "onnx" else device, settings.dtype)
         batch_size = settings.batch_size or (BATCH_CPU if self.device == "cpu" else BATCH_GPU)
         self.notes = []
         self._batches = Batches("wav2lip", self.device, batch_size)
@@ -74,11 +77,13 @@ class Wav2LipGenerator:
         _log.info("wav2lip on %s (%s), %s, %s, batch %d", self.device, name, mode, dtype, self.batch_size)
 
     @classmethod
-    def from_settings(cls, settings: Wav2LipSettings, weights: str | Path | None = None) -> "Wav2LipGenerator":
+    def from_settings(
+        cls, settings: Wav2LipSettings, weights: str | Path | None = None, device: Device = "cpu"
+    ) -> "Wav2LipGenerator":
         """The generator of `settings`, with the local file `weights` where the caller has resolved it already."""
         return cls(
             weights or settings.weights,
-            settings.device,
+            device,
             settings.dtype,
             settings.batch_size,
             mode=settings.mode,
@@ -152,21 +157,6 @@ def _check(crops: U8, speech: F32) -> None:
             f"speech must be float32 [{n}, {MEL_BANDS}, {MEL_COLUMNS}], one window per crop, "
             f"not {speech.dtype} {speech.shape}"
         )
-
-
-def _device(settings: Wav2LipSettings) -> str:
-    """`cpu` or `cuda`; a GPU that was asked for and is not there is an error, never a silent CPU run."""
-    there = torch.cuda.is_available()
-    if settings.device == "cuda" and not there:
-        raise DubError(
-            "unsupported",
-            "lips device 'cuda' was asked for, but torch sees no GPU here: give the worker one, "
-            "or set the device to auto or cpu",
-        )
-    on_gpu = settings.device != "cpu" and settings.mode != "onnx" and there
-    if settings.dtype == "float16" and not on_gpu:
-        raise DubError("unsupported", "lips dtype 'float16' needs a GPU: set it to float32 or bfloat16")
-    return "cuda" if on_gpu else "cpu"
 
 
 def _local(weights: str | Path) -> Path:

@@ -13,8 +13,6 @@ class Wav2LipSettings(Settings):
     weights: str = "wav2lip_gan"
     """Generator checkpoint: a name of `dubline weights list`, or the path or URL of a file in any official layout.
     `wav2lip_gan` has the sharper teeth, `wav2lip` the closer sync."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the network runs. `auto` takes a GPU where there is one, and logs what it took; `cuda` fails without."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the network. `bfloat16` is far faster on GPUs since Ampere and on CPUs that list `avx512_bf16` or
     `amx_bf16`, a few grey levels off; `float16` is for older GPUs. `float32` compares with the official script."""
@@ -36,6 +34,4 @@ class Wav2LipSettings(Settings):
     def _fits_together(self) -> Self:
         if self.mode != "fast" and self.dtype != "float32":
             raise ValueError(f"mode {self.mode!r} computes in float32: set dtype to float32, or mode to fast")
-        if self.mode == "onnx" and self.device == "cuda":
-            raise ValueError("mode 'onnx' runs on a CPU: set device to cpu, or mode to fast")
         return self

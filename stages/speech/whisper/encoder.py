@@ -14,9 +14,9 @@ from stages.arrays import F32
 from stages.batches import Batches, device_of, running, upload
 from stages.checkpoint import State, WeightsFile
 from stages.speech.bands import BANDS
+from stages.speech.whisper.files import find
 from stages.speech.whisper.log_mel import COLUMNS
 
-_FILES: Final = ("model.safetensors", "pytorch_model.bin")
 _PREFIXES: Final = ("model.encoder.", "encoder.")  # musetalk.md 2
 _WHAT: Final = "Whisper weights"
 _ADVICE: Final = (
@@ -82,9 +82,8 @@ def load(weights: Path) -> WhisperEncoder:
 
     Raises DubError `weights_missing`, saying what is wrong, for anything else than a whole Whisper model's files.
     """
-    folder = weights / "whisper" if (weights / "whisper" / "config.json").is_file() else weights
-    network = skeleton(_sizes(folder))
-    path = next((folder / name for name in _FILES if (folder / name).is_file()), folder / _FILES[0])
+    config, path = find(weights)
+    network = skeleton(_sizes(config))
     file = WeightsFile(path, _WHAT, _ADVICE)
     network.load_state_dict(file.conform(_of_encoder(file), network.state_dict()), strict=True, assign=True)
     network.train(False)
@@ -104,8 +103,7 @@ def skeleton(sizes: Sizes) -> WhisperEncoder:
         return WhisperEncoder(config)
 
 
-def _sizes(folder: Path) -> Sizes:
-    path = folder / "config.json"
+def _sizes(path: Path) -> Sizes:
     file = WeightsFile(path, _WHAT, _ADVICE)
     try:
         sizes = Sizes.model_validate_json(path.read_bytes())

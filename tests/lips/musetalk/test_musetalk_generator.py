@@ -291,7 +291,7 @@ def test_auto_without_a_gpu_says_what_it_took(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with caplog.at_level(logging.INFO, logger="stages.lips.musetalk"):
-        generator = MuseTalkGenerator.from_settings(MuseTalkSettings(), folders("behaves"))
+        generator = MuseTalkGenerator.from_settings(MuseTalkSettings(), folders("behaves"), "auto")
     assert (generator.device, generator.batch_size, generator.crop_px) == ("cpu", 1, 256)
     assert "musetalk 1.5 on cpu (2 threads), float32, batch 1" in caplog.text
 
@@ -304,7 +304,7 @@ def test_absent_gpu_is_an_error(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DubError, match=named) as caught:
-        MuseTalkGenerator.from_settings(MuseTalkSettings(**fields), tmp_path)
+        MuseTalkGenerator(tmp_path, **fields)
     assert caught.value.code == "unsupported"
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from stages.arrays import F32, U8
 from stages.errors import DubError
+from stages.lips.settings import LipsSettings
 from stages.lips.types import Generator
 from stages.lips.wav2lip import Wav2LipGenerator, Wav2LipSettings, checkpoint
 from stages.lips.wav2lip.generator import face_input
@@ -314,9 +315,7 @@ def test_missing_onnx_extra_names_the_command(
     [
         ({"mode": "parity", "dtype": "bfloat16"}, "computes in float32"),
         ({"mode": "onnx", "dtype": "bfloat16"}, "computes in float32"),
-        ({"mode": "onnx", "device": "cuda"}, "runs on a CPU"),
         ({"batch_size": 0}, "batch_size"),
-        ({"device": "gpu"}, "device"),
     ],
 )
 def test_settings_that_do_not_fit_together(fields: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -324,6 +323,19 @@ def test_settings_that_do_not_fit_together(fields: dict[str, Any], named: str, t
         Wav2LipSettings(**fields)
     with pytest.raises(ValueError, match=named):
         Wav2LipGenerator(tmp_path / "unread.pth", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"), [({"mode": "onnx", "device": "cuda"}, "runs on a CPU"), ({"device": "gpu"}, "device")]
+)
+def test_devices_that_cannot_be(fields: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=named):
+        Wav2LipGenerator(tmp_path / "unread.pth", **fields)
+
+
+def test_onnx_on_a_gpu_is_refused_with_the_settings() -> None:
+    with pytest.raises(ValueError, match="runs on a CPU"):
+        LipsSettings.model_validate({"generator": "wav2lip", "device": "cuda", "wav2lip": {"mode": "onnx"}})
 
 
 @pytest.mark.parametrize("weights", [Path("absent/wav2lip.pth"), "absent/wav2lip.pth"])

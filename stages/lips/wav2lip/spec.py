@@ -1,0 +1,40 @@
+"""Wav2Lip before it is loaded."""
+
+from stages.crops.types import CropWish
+from stages.gpu import network_gib
+from stages.lips.spec import GeneratorSpec
+from stages.lips.types import Device, Generator
+from stages.lips.wav2lip.settings import Wav2LipSettings
+from stages.settings import digest
+from stages.weights import Weights
+
+VERSION = 1
+"""Raised whenever the same settings and weights give other pixels."""
+_PARAMETERS, _BATCH_GPU, _ITEM_MIB = 36_298_035, 128, 12.0
+
+
+class Wav2LipSpec(GeneratorSpec):
+    """Wav2Lip: crops of 96 px, mel windows."""
+
+    crop = CropWish(px=96)
+    gflop = 7.9
+    """3.967 GMAC (wav2lip.md 0)."""
+
+    def __init__(self, settings: Wav2LipSettings, device: Device) -> None:
+        self._settings, self._device = settings, device
+        self.speech_shift_s = settings.speech_shift_s
+        self.networks = settings.mode != "onnx"
+        self.gpu_gib = network_gib(_PARAMETERS, settings.dtype, settings.batch_size or _BATCH_GPU, _ITEM_MIB)
+
+    def weights(self) -> tuple[str, ...]:  # noqa: D102
+        return (self._settings.weights,)
+
+    def key(self, weights: Weights) -> str:  # noqa: D102
+        # All of them: even the number of threads moves single values by one code.
+        return digest(VERSION, "wav2lip", self._settings, self._device, weights.sha256(self._settings.weights))
+
+    def load(self, weights: Weights) -> Generator:  # noqa: D102
+        from stages.lips.wav2lip.generator import Wav2LipGenerator  # torch only where it is needed
+
+        device = self._device if self.networks else "cpu"
+        return Wav2LipGenerator.from_settings(self._settings, weights.path(self._settings.weights), device)
