@@ -6,7 +6,7 @@ Every step has the same shape, the last one filled up: so an item's result does 
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -103,6 +103,13 @@ def upload(array: NDArray[np.generic], device: str) -> Tensor:
     """A whole stack, once and without waiting, so that a GPU never waits for the host."""
     host = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     return host if device == "cpu" else host.pin_memory().to(device, non_blocking=True)
+
+
+def download(tensor: Tensor) -> NDArray[Any]:
+    """A whole stack, once; from a GPU into pinned memory, which is several times as fast."""
+    if not tensor.is_cuda:
+        return tensor.numpy()
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor).numpy()
 
 
 def device_of(part: str, wanted: Literal["auto", "cpu", "cuda"], dtype: str) -> str:

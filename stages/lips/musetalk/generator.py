@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.arrays import F32, U8
-from stages.batches import DTYPES, Batches, device_of, filled, running, upload
+from stages.batches import DTYPES, Batches, device_of, download, filled, running, upload
 from stages.errors import DubError
 from stages.lips.musetalk import checkpoint, layout
 from stages.lips.musetalk.network import CROP_PX, LATENT_SHAPE, MAX_TOKENS, MuseTalk, to_pixels
@@ -168,7 +168,7 @@ class MuseTalkGenerator:
             self._batches.each(n, step)
             if not bool(encoded.isfinite().all()):
                 raise _overflow("its encoder overflows with these weights")
-            result: NDArray[np.floating] = encoded.cpu().numpy()
+            result: NDArray[np.floating] = download(encoded)
         self.notes = self._batches.notes()
         return result
 
@@ -198,7 +198,7 @@ class MuseTalkGenerator:
             self._batches.each(n, step)
             if not bool(finite):  # asked once a stack: each question makes the host wait for the GPU
                 raise _overflow("the speech window is not, or float16 overflows with these weights")
-            result: U8 = redrawn.cpu().numpy()
+            result: U8 = download(redrawn)
         self.notes = self._batches.notes()
         return result
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.arrays import F32, U8
-from stages.batches import Batches, device_of, filled, upload
+from stages.batches import Batches, device_of, download, filled, upload
 from stages.errors import DubError
 from stages.lips.types import Device
 from stages.lips.wav2lip import checkpoint
@@ -121,7 +121,7 @@ class Wav2LipGenerator:
                     "Wav2Lip's output is not finite: the speech window is not, or float16 overflows with these weights "
                     "(set lips dtype to bfloat16 or float32)",
                 )
-            result: U8 = redrawn.cpu().numpy()
+            result: U8 = download(redrawn)
         self.notes = self._batches.notes()
         return result
 
