@@ -1,5 +1,6 @@
 """A run from manifest to report: what `dubline run` and `pipeline.dub` do."""
 
+import logging
 import secrets
 import time
 from collections import Counter
@@ -14,6 +15,8 @@ from pipeline.breaker import Breaker
 from pipeline.choice import choose_films
 from pipeline.config import Config
 from pipeline.connect import connect, with_gpu_memory
+from pipeline.doctor import usable_cores
+from pipeline.feeding import told
 from pipeline.film import Film
 from pipeline.flow import ClusterError, run_inline, run_on_ray
 from pipeline.job import Job
@@ -32,6 +35,7 @@ from stages.faces.detectors import resolve_detector, weights_digest
 from stages.media import storage
 from stages.weights import Weights
 
+_log = logging.getLogger(__name__)
 Executor = Literal["ray", "inline"]
 Execute = Callable[[list[Row]], Generator[Row, None, None]]
 _PASSES = 4  # a film whose last row was lost with a node is swept up by running it again: all it made is there
@@ -236,21 +240,26 @@ def _executor(
     executor: Executor, address: str | None, config: Config, work: str, films: list[Film]
 ) -> tuple[Execute, Config]:
     """What runs the rows, and the config with the devices of networks settled."""
-    nodes = connect(address) if executor == "ray" else []
     recipes = recipes_of(films, config)
-
-    def there() -> bool:
-        # On Ray an actor has the GPU it reserves, so the question is the cluster's, not this machine's.
-        return any(node.gpus >= 1 for node in nodes) if executor == "ray" else _gpu_here()
-
-    settled, on_gpu = settle_devices(config, recipes, there)
     if executor == "inline":
+        settled, on_gpu = settle_devices(config, recipes, _gpu_here)
+        _tell(told(recipes, settled, list(on_gpu), usable_cores(), gpus=1))
         return lambda rows: run_inline(rows, settled, work), settled
-    optional = ["enhance"] if any(recipe.enhanced for recipe in recipes) else []
+    nodes = connect(address)
+    # An actor has the GPU it reserves, so the question is the cluster's, not this machine's.
+    settled, on_gpu = settle_devices(config, recipes, lambda: any(node.gpus >= 1 for node in nodes))
     if len(on_gpu) > 1:  # only who shares must know whether both fit
         nodes = with_gpu_memory(nodes)
+    optional = ["enhance"] if any(recipe.enhanced for recipe in recipes) else []
     pools = plan_pools(nodes, config.run.workers, optional, on_gpu)
+    cores, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    _tell(told(recipes, settled, list(on_gpu), cores, gpus))
     return lambda rows: run_on_ray(rows, settled, work, pools), settled
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        _log.info("%s", line)
 
 
 def _gpu_here() -> bool:

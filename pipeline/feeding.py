@@ -1,0 +1,73 @@
+"""Whether the CPU cores of a cluster can feed its GPUs, and what networks cost where there is none: told at the start.
+
+Estimates, from what a frame costs (docs/speed.md) and what chips do: they say which side waits for which, not when a
+film is done.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.config import Config
+from pipeline.recipe import Recipe
+from stages.crops.landmarks.costs import core_ms
+
+GPU_GFLOPS: Final = 0.35 * 790e3
+"""Of an H100 or H200 in bfloat16, at the 35 % that such networks reach (musetalk.md 10)."""
+CORE_GFLOPS: Final = 100.0
+"""Of one core with AVX-512 in float32: Wav2Lip's 7.9 GFLOP in 41 ms on two (docs/speed.md)."""
+GFPGAN_GFLOP: Final = 395.6
+PARSER_GFLOP: Final = 27.5
+"""197.8 GMAC (gfpgan.md 1); musetalk.md 10."""
+FACES_MS: Final = {"yunet": 2.0, "haar": 20.0, "sfd": 3000.0}
+CUT_MS: Final = 12.0
+COMPOSITE_MS: Final = {"paste": 140.0, "feather": 146.0, "seamless": 160.0}
+"""ms of one core for a frame of 1080p at the default encoder settings (docs/speed.md)."""
+_SLOW_GFLOP: Final = 50.0  # from here on a CPU takes longer than a second for what a GPU draws in passing
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One recipe on one GPU."""
+
+    frames_per_s: float
+    """Painted frames that the GPU draws."""
+    cores: float
+    """CPU cores that find, cut out, blend and encode as many at 1080p."""
+
+
+def gflop(recipe: Recipe) -> float:
+    """GFLOP of a painted frame in the stages that may run on a GPU; 0 where the generator does not tell."""
+    if not recipe.spec.gflop:
+        return 0.0
+    parsed = PARSER_GFLOP if recipe.parsed else 0.0
+    return recipe.spec.gflop + parsed + (GFPGAN_GFLOP if recipe.enhanced else 0.0)
+
+
+def feed(recipe: Recipe, config: Config) -> Feed:
+    """What one GPU draws and needs."""
+    frames_per_s = GPU_GFLOPS / gflop(recipe)
+    ms = FACES_MS[config.faces.detector] if config.faces.detector in FACES_MS else FACES_MS["haar"]
+    ms += CUT_MS + core_ms(config.crops.landmarks) + COMPOSITE_MS[config.composite.blend]
+    return Feed(frames_per_s, frames_per_s * ms / 1000)
+
+
+def told(recipes: Iterable[Recipe], config: Config, on_gpu: Sequence[str], cores: float, gpus: float) -> list[str]:
+    """Lines for the start of a run. `on_gpu`: the stages on GPUs; `cores`, `gpus`: all that there are."""
+    lines = []
+    for recipe in recipes:
+        work = gflop(recipe)
+        name = recipe.name + (" with gfpgan" if recipe.enhanced else "")
+        if work and "lips" in on_gpu:
+            need, there = feed(recipe, config), cores / gpus
+            waits = "GPUs will wait for CPUs" if need.cores > there else "CPUs will wait for GPUs"
+            lines.append(
+                f"{name}: a GPU draws about {need.frames_per_s:,.0f} frames/s, and {need.cores:,.0f} CPU cores would "
+                f"feed it (1080p, estimated); there are {there:,.0f} a GPU: {waits}"
+            )
+        elif work >= _SLOW_GFLOP:
+            seconds = work / CORE_GFLOPS
+            lines.append(
+                f"{name} without a GPU: about {seconds:,.0f} s of a CPU core a frame (estimated), which is slow"
+            )
+    return lines
