@@ -36,6 +36,6 @@ def test_what_is_slow_without_a_gpu_is_said_and_what_is_not_is_not() -> None:
     config = Config()
     heavy, light = recipe_of("musetalk", "none", config), recipe_of("wav2lip", "none", config)
     assert told([heavy, light, recipe_of("mouthwarp", "none", config)], config, [], 2, 0) == [
-        "musetalk without a GPU: about 14 s of a CPU core a frame, estimated: it is slow"
+        "musetalk without a GPU: about 14 s of a CPU core a frame (estimated), which is slow"
     ]
     assert gflop(light) == 7.9
