@@ -45,7 +45,7 @@ def blend_masks(
     `classes`: uint8 [n, 512, 512], the parse of each context. `context_boxes`: int32 [n, 4] x0, y0, x1, y1 px of the
     full frame, the squares that were parsed. `boxes`: int32 [n, 4], where the patches lie. Of `settings`, the cheeks,
     the boundary and the threads are used. Returns uint8 [n, px, px], 0 unseen to 255 painted: for boxes of px by px
-    exactly the official mask, for others it is resampled.
+    exactly the official mask, for others it is resampled (brought back to the box: up to 4 levels off).
     """
     _check(classes, context_boxes, boxes)
     masks = np.empty((len(classes), px, px), np.uint8)

@@ -17,8 +17,8 @@ from stages.lips.parsing.network import INPUT_PX, BiSeNet, full_size
 from stages.lips.parsing.settings import ParsingSettings
 
 BATCH_GPU: Final = 16
-BATCH_CPU: Final = 1
-"""Pictures per step: a CPU is no faster with more, and would only have more to fill up."""
+BATCH_CPU: Final = 4
+"""Pictures per step. On two cores, float32: 280 ms a picture in steps of 4, 363 ms alone; as trained 410 ms."""
 MEAN_RGB: Final = (0.485, 0.456, 0.406)
 STD_RGB: Final = (0.229, 0.224, 0.225)
 """Of ImageNet, for pixels in 0..1 (musetalk.md 3.7)."""

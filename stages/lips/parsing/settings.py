@@ -36,7 +36,7 @@ class ParsingSettings(Settings):
     """Arithmetic of the parser. `bfloat16` (or `float16`, on a GPU) is faster; single pixels on the line between two
     classes may change sides."""
     batch_size: int | None = Field(None, ge=1, le=256)
-    """Pictures per step of the parser; the last step is filled up. Empty: 16 on a GPU, 1 on a CPU. Halved, and said
+    """Pictures per step of the parser; the last step is filled up. Empty: 16 on a GPU, 4 on a CPU. Halved, and said
     so in the report, where memory does not suffice."""
     threads: int = Field(2, ge=1, le=256)
     """CPU threads of the parser, and of the masks made after it. The masks do not depend on it."""
