@@ -37,6 +37,8 @@ _MASK_PX: Final = 192
 """Longer side of the masks made here; they are smooth."""
 _FEATHER: Final = 0.12
 """Soft edge of those masks, the default of `composite.feather`. How a patch is shown is still the compositing's."""
+_FINER: Final = 2
+"""How much the restored face is enlarged before it is warped bilinearly: a box's grid is finer than the square's."""
 _CHUNK: Final = 32
 """Faces in flight per stage of the work, 25 MB: memory does not grow with the shard."""
 
@@ -135,21 +137,23 @@ class _Faces:
         assert stack.context_boxes is not None
         box = _box(stack.boxes[item])
         around = _box(stack.context_boxes[item])
-        picture = _warped(stack.context[item], of_grid(to_square, around, CONTEXT_PX, CONTEXT_PX), cv2.INTER_LINEAR)
+        picture = _warped(stack.context[item], of_grid(to_square, around, CONTEXT_PX, CONTEXT_PX))
         mask = _mask(stack, int(item), box)
         shown = cv2.warpAffine(mask, of_grid(to_square, box, *mask.shape[::-1]), (FACE_PX, FACE_PX))
-        source = stack.pixels[item]
-        mouth = _warped(source, of_grid(to_square, box, *source.shape[1::-1]), cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+        # Grown first, by a cubic resize that takes a tenth of the time of a cubic warp; so below.
+        mouth = _warped(grown(stack.pixels[item]), of_grid(to_square, box, PATCH_PX, PATCH_PX), cv2.BORDER_REPLICATE)
         return mixed(mouth, picture, shown)
 
     def patch(self, face: int, restored: U8, strength: float) -> U8:
         """uint8 [PATCH_PX, PATCH_PX, 3] BGR on the grid of the box."""
         item = self.items[face]
         to_square = of_grid(self._to_square[face], _box(self._stack.boxes[item]), PATCH_PX, PATCH_PX)
-        how = cv2.WARP_INVERSE_MAP
-        size = (PATCH_PX, PATCH_PX)
-        new = cv2.warpAffine(restored, to_square, size, flags=how | cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        share = cv2.warpAffine(_inside() * np.float32(strength), to_square, size, flags=how | cv2.INTER_LINEAR)
+        to_fine = to_square * _FINER
+        to_fine[:, 2] += (_FINER - 1) / 2
+        fine = cv2.resize(restored, None, fx=_FINER, fy=_FINER, interpolation=cv2.INTER_CUBIC)
+        size, how = (PATCH_PX, PATCH_PX), cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
+        new = cv2.warpAffine(fine, to_fine, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+        share = cv2.warpAffine(_inside() * np.float32(strength), to_square, size, flags=how)
         return mixed(new, grown(self._stack.pixels[item]), share)
 
 
@@ -177,9 +181,9 @@ def grown(patch: U8) -> U8:
     return cv2.resize(patch, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_CUBIC)  # type: ignore[no-any-return]
 
 
-def _warped(picture: U8, matrix: F64, how: int, border: int = cv2.BORDER_CONSTANT) -> U8:
+def _warped(picture: U8, matrix: F64, border: int = cv2.BORDER_CONSTANT) -> U8:
     return cv2.warpAffine(  # type: ignore[no-any-return]
-        picture, matrix, (FACE_PX, FACE_PX), flags=how, borderMode=border, borderValue=_OUTSIDE
+        picture, matrix, (FACE_PX, FACE_PX), borderMode=border, borderValue=_OUTSIDE
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.arrays import U8
-from stages.batches import DTYPES, Batches, device_of, filled, running, upload
+from stages.batches import DTYPES, Batches, device_of, download, filled, running, upload
 from stages.enhance import checkpoint
 from stages.enhance.align import FACE_PX
 from stages.enhance.network import Gfpgan
@@ -101,7 +101,7 @@ class GfpganRestorer:
                     "GFPGAN's output is not finite: its checkpoint is damaged, or bfloat16 does not suffice for it "
                     "(set enhance dtype to float32)",
                 )
-            result: U8 = restored.cpu().numpy()
+            result: U8 = download(restored)
         self.notes = self._batches.notes()
         return result
 
