@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from stages.arrays import F32, F64, I32, U8
-from stages.composite.mask import mouth_mask
+from stages.composite.mask import mouth_mask, soft_mask
 from stages.crops.types import CONTEXT_PX, FaceStack
 from stages.enhance.align import FACE_PX, alignable, five_points, similarity
 from stages.enhance.settings import EnhanceSettings
@@ -188,13 +188,12 @@ def _warped(picture: U8, matrix: F64, border: int = cv2.BORDER_CONSTANT) -> U8:
 
 
 def _mask(stack: FaceStack, item: int, box: Box) -> F32:
-    """float32 [h, w] in 0..1 on a grid of the box: where the patch is seen."""
-    if stack.masks is not None:
-        seen: F32 = stack.masks[item] / np.float32(255)
-        return seen
+    """float32 [h, w] in 0..1 on a grid of the box: where the patch is seen, by the compositing's own rules."""
     low, size = np.array(box[:2], np.float32), np.array([box[2] - box[0], box[3] - box[1]], np.float32)
     grid = np.maximum(np.rint(size * (_MASK_PX / size.max())), 2)
     whole = (0, 0, int(grid[0]), int(grid[1]))
+    if stack.masks is not None:
+        return soft_mask(stack.masks[item], whole, whole, _FEATHER)
     return mouth_mask(((stack.landmarks[item] - low) * (grid / size)).astype(np.float32), whole, whole, _FEATHER)
 
 
