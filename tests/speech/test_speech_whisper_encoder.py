@@ -28,7 +28,7 @@ def refusal(folder: Path) -> str:
         WhisperFeatures(folder)
     assert caught.value.code == "weights_missing"
     assert str(folder) in caught.value.message
-    assert "dubline weights list" in caught.value.message
+    assert "dubline weights fetch musetalk-1.5" in caught.value.message
     return caught.value.message
 
 

@@ -20,8 +20,8 @@ from stages.speech.whisper.log_mel import COLUMNS
 _PREFIXES: Final = ("model.encoder.", "encoder.")  # musetalk.md 2
 _WHAT: Final = "Whisper weights"
 _ADVICE: Final = (
-    "Give the folder of openai/whisper-tiny with config.json and model.safetensors or pytorch_model.bin in it; "
-    "«dubline weights list» says where they come from"
+    "«dubline weights fetch musetalk-1.5» brings them; or give a folder of openai/whisper-tiny with config.json and "
+    "model.safetensors or pytorch_model.bin in it"
 )
 
 
