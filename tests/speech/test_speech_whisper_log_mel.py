@@ -98,6 +98,11 @@ def test_loudest_of_a_long_dub_is_that_of_its_pieces():
     assert loudest_level(Samples(np.zeros(0, np.float32))) == -10
 
 
+def test_what_no_column_hears_is_not_the_loudest():
+    quiet = 0.01 * NOISE[: 160 * 100 + 120]
+    assert loudest_level(Samples(np.concatenate([quiet, NOISE[:39]]))) == loudest_level(Samples(quiet))
+
+
 def test_bands_cover_the_whole_spectrum():
     basis = triangles(400, 0, 8000)
     assert len(basis) == 80
