@@ -109,7 +109,7 @@ def settle_devices(
         if landmarks.provider == "fan"
         else [],
         "lips": drawn,
-        "enhance": [network_gib(_GFPGAN, restorer.dtype, restorer.batch_size or 8, 600)]
+        "enhance": [network_gib(_GFPGAN, restorer.dtype, restorer.batch_size or 8, 400)]
         if any(recipe.enhanced for recipe in recipes)
         else [],
     }

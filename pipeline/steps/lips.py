@@ -23,7 +23,7 @@ from stages.lips.parsing.settings import parsing_key
 from stages.lips.types import Encodes, Generator
 from stages.media import storage
 from stages.settings import digest
-from stages.speech.hearing import load_whisper, windows_of
+from stages.speech.hearing import Hears, Windows, load_whisper, windows_of
 from stages.speech.samples import Samples
 from stages.speech.whisper import WhisperFeatures
 
@@ -48,6 +48,11 @@ class DrawLips(Step):
     def ears(self) -> WhisperFeatures:
         """The speech encoder, loaded."""
         return load_whisper(self.config.speech.whisper, self.weights, self.config.lips.device)
+
+    @cached_property
+    def _heard(self) -> dict[tuple[str, Hears], Windows]:
+        """Of the dub worked on last: a neighbouring shard hears much of the same."""
+        return {}
 
     @cached_property
     def _generators(self) -> dict[str, Generator]:
@@ -75,10 +80,9 @@ class DrawLips(Step):
 
     def _draw(self, job: Job, recipe: Recipe, generator: Generator, stack: FaceStack) -> U8:
         """uint8 [m, px, px, 3] BGR."""
-        hears = recipe.spec.hears
-        samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))
-        windows = windows_of(hears, samples, self.config.speech, None if hears == "mel" else self.ears)
-        speech: F32 = windows.at(self.timeline(job).times[stack.frames] + recipe.spec.speech_shift_s)
+        speech: F32 = self._windows(job.speech_key, recipe.spec.hears).at(
+            self.timeline(job).times[stack.frames] + recipe.spec.speech_shift_s
+        )
         landmarks = stack.crop_landmarks
         if job.kept and isinstance(generator, Encodes):
             seen = hashlib.sha256(stack.pixels.tobytes()).hexdigest()
@@ -91,6 +95,15 @@ class DrawLips(Step):
             told = f"{drawn.dtype}{list(drawn.shape)} instead of uint8{list(stack.pixels.shape)}"
             raise DubError("internal", f"generator {job.generator} gave back {told}")
         return drawn
+
+    def _windows(self, speech_key: str, hears: Hears) -> Windows:
+        windows = self._heard.get((speech_key, hears))
+        if windows is None:
+            samples = Samples.open(storage.localize(self.work.speech(speech_key, ".npy")))
+            windows = windows_of(hears, samples, self.config.speech, None if hears == "mel" else self.ears)
+            self._heard.clear()
+            self._heard[speech_key, hears] = windows
+        return windows
 
     def _masks(self, job: Job, recipe: Recipe, stack: FaceStack) -> U8:
         """uint8 [m, px, px] on the grid of the boxes."""
