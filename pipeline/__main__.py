@@ -1,4 +1,4 @@
-"""`python -m pipeline` is the command `dubline`."""
+"""`python -m pipeline`: the job's own commands, without those about clusters that `dubline` has beside them."""
 
 from pipeline.cli import main
 

@@ -1,11 +1,11 @@
-"""The command `dubline`."""
+"""The commands of the job itself: `python -m pipeline`, which runs on a cluster too. `cluster.cli` joins its own."""
 
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 import typer
 from rich.table import Table
@@ -32,12 +32,13 @@ from pipeline.weights_cli import WeightsDir, weights_app
 from stages.errors import DubError
 from stages.weights import Weights
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    help="Dub films: new speech in, redrawn lips out, every frame at its own time.",
-)
+APPEARANCE: Final[dict[str, Any]] = {
+    "no_args_is_help": True,
+    "add_completion": False,
+    "rich_markup_mode": "markdown",
+    "help": "Dub films: new speech in, redrawn lips out, every frame at its own time.",
+}
+app = typer.Typer(**APPEARANCE)
 app.add_typer(weights_app, name="weights")
 _Told = TypeVar("_Told")
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer brings along
@@ -314,10 +315,10 @@ def _watched(progress_s: float, call: Callable[[Callable[[int], None], Callable[
         raise typer.Exit(130) from None
 
 
-def main() -> None:
-    """The command, with the exit status of design section 5: a usage error is 1, because 2 means a failed film."""
+def main(commands: typer.Typer = app) -> None:
+    """`commands`, with the exit status of design section 5: a usage error is 1, because 2 means a failed film."""
     try:
-        status = app(prog_name="dubline", standalone_mode=False)
+        status = commands(prog_name="dubline", standalone_mode=False)
     except typer.Abort:
         status = 130
     except _UsageError as error:
