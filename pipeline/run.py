@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, TypeVar
+
+from pydantic import BaseModel
 
 from pipeline.breaker import Breaker
 from pipeline.choice import choose_films
@@ -33,9 +34,21 @@ from pipeline.runs import RunRecord, find_run, write_run
 from stages.crops.landmarks.settings import build as build_landmarker
 from stages.faces.detectors import resolve_detector, weights_digest
 from stages.media import storage
-from stages.weights import Weights
+from stages.weights import REGISTRY, Weights
 
 _log = logging.getLogger(__name__)
+_Given = TypeVar("_Given", bound=BaseModel)
+WEIGHTS: Final = (
+    ("faces", "yunet_weights"),
+    ("faces", "sfd_weights"),
+    ("crops", "landmarks", "weights"),
+    ("speech", "whisper", "weights"),
+    ("lips", "wav2lip", "weights"),
+    ("lips", "musetalk", "weights"),
+    ("lips", "parsing", "weights"),
+    ("enhance", "weights"),
+)
+"""Settings that name a file or a folder of weights."""
 Executor = Literal["ray", "inline"]
 Execute = Callable[[list[Row]], Generator[Row, None, None]]
 _PASSES = 4  # a film whose last row was lost with a node is swept up by running it again: all it made is there
@@ -200,27 +213,27 @@ def _absolute_work(work: str) -> str:
 def _settled(config: Config) -> Config:
     """`auto` answered once for all workers: a node without the weights must fail, not look with another detector.
 
-    Local folders become absolute, because workers have a folder of their own.
+    Local files and folders become absolute, because workers have a folder of their own.
     """
     folder = config.weights_dir
     if folder is not None and storage.is_local(folder):
         folder = str(storage.local_path(folder).expanduser().absolute())
+    config = config.model_copy(update={"weights_dir": folder})
+    for path in WEIGHTS:
+        config = _absolute(config, *path)
     detector = resolve_detector(config.faces, Weights(folder))
-    landmarks = config.crops.landmarks.model_copy(update={"weights": _absolute(config.crops.landmarks.weights)})
-    wav2lip = config.lips.wav2lip.model_copy(update={"weights": _absolute(config.lips.wav2lip.weights)})
-    return config.model_copy(
-        update={
-            "weights_dir": folder,
-            "faces": config.faces.model_copy(update={"detector": detector}),
-            "crops": config.crops.model_copy(update={"landmarks": landmarks}),
-            "lips": config.lips.model_copy(update={"wav2lip": wav2lip}),
-        }
-    )
+    return config.model_copy(update={"faces": config.faces.model_copy(update={"detector": detector})})
 
 
-def _absolute(spec: str | None) -> str | None:
-    """A weights spec that is a local file, as an absolute path."""
-    return str(Path(spec).absolute()) if spec is not None and Path(spec).is_file() else spec
+def _absolute(settings: _Given, name: str, *inner: str) -> _Given:
+    """The settings with a weights spec in them that is a local file or folder as an absolute path."""
+    value = getattr(settings, name)
+    if inner:
+        return settings.model_copy(update={name: _absolute(value, *inner)})
+    if value is None or value in REGISTRY or not storage.is_local(value):
+        return settings
+    path = storage.local_path(value).expanduser()
+    return settings.model_copy(update={name: str(path.absolute())}) if path.exists() else settings
 
 
 def _check_weights(films: list[Film], config: Config) -> None:
