@@ -64,7 +64,7 @@ def landmarks_key(config: Config, weights: Weights) -> str:
     if settings.weights_spec is None:
         return digest(CROPS_VERSION, "template" if settings.provider == "template" else "five")
     read = {
-        "fan": {"device", "dtype", "threads"},
+        "fan": {"device", "dtype", "batch_size", "threads"},
         "dwpose": {"flip_test", "parity"},
         "onnx": {"margin", "input_px"},
     }

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import run
 from pipeline.config import Config
 from pipeline.keys import landmarks_key
+from pipeline.recipe import recipe_of, settle_devices
 from stages.weights import Weights
 
 
@@ -21,7 +21,7 @@ def key(**landmarks: object) -> str:
 
 
 CHANGES = {
-    "fan": {"device": "cuda", "dtype": "bfloat16", "threads": 2},
+    "fan": {"device": "cuda", "dtype": "bfloat16", "batch_size": 3, "threads": 2},
     "dwpose": {"flip_test": True, "parity": True},
     "onnx": {"margin": 0.2, "input_px": 96},
 }
@@ -32,7 +32,7 @@ CHANGES = {
 def test_a_setting_that_the_network_reads_makes_another_key_and_no_other_does(provider: str, network: str) -> None:
     plain = key(provider=provider, weights=network)
     changes = {name: value for own in CHANGES.values() for name, value in own.items()}
-    changes |= {"batch_size": 3, "stride": 7, "smooth_s": 0.3}
+    changes |= {"stride": 7, "smooth_s": 0.3}
     changed = {
         name for name, value in changes.items() if key(provider=provider, weights=network, **{name: value}) != plain
     }
@@ -47,23 +47,18 @@ def test_another_network_and_another_file_make_another_key(network: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("provider", "executor", "gpu", "device"),
+    ("provider", "wanted", "gpu", "device"),
     [
-        ("fan", "inline", True, "cuda"),
-        ("fan", "inline", False, "cpu"),
-        ("fan", "ray", True, "cpu"),
-        ("five", "inline", True, "cpu"),
+        ("fan", "auto", True, "cuda"),
+        ("fan", "auto", False, "cpu"),
+        ("fan", "cpu", True, "cpu"),
+        ("fan", "cuda", False, "cuda"),
+        ("five", "auto", True, "cpu"),
     ],
 )
-def test_auto_is_answered_once_for_all_workers(
-    provider: str, executor: run.Executor, gpu: bool, device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On Ray the workers of the crops stage reserve no GPU."""
-    monkeypatch.setattr(run, "_gpu_here", lambda: gpu)
-    config = Config.model_validate({"crops": {"landmarks": {"provider": provider}}})
-    assert run._landmarks_on_device(config, executor).crops.landmarks.device == device
-
-
-def test_a_device_that_is_asked_for_stays() -> None:
-    config = Config.model_validate({"crops": {"landmarks": {"provider": "fan", "device": "cuda"}}})
-    assert run._landmarks_on_device(config, "ray") is config
+def test_auto_is_answered_once_for_all_workers(provider: str, wanted: str, gpu: bool, device: str) -> None:
+    config = Config.model_validate({"crops": {"landmarks": {"provider": provider, "device": wanted}}})
+    settled, on_gpu = settle_devices(config, [recipe_of("mouthwarp", "none", config)], lambda: gpu)
+    assert settled.crops.landmarks.device == device
+    assert list(on_gpu) == (["crops"] if device == "cuda" else [])
+    assert (settled.lips.device, settled.enhance.device) == ("cpu", "cpu")
