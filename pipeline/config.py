@@ -54,7 +54,8 @@ class RunSettings(Settings):
     them. Whoever takes longer hangs, and is ended. Not watched with --executor inline."""
     deadline_per_s: float = Field(120.0, ge=0)
     """Seconds on top for every second of film in the cell or shard: 25 frames at almost 5 s each, what S3FD on one CPU
-    core may need at 4K. Far above what is normal, because a hang costs three deadlines and a wrong one the shard."""
+    core may need at 4K. Far above what is normal, because a hang costs three deadlines and a wrong one the shard. For
+    a generator or enhancer on a CPU five times its estimated work comes on top."""
     deadline_film_s: float = Field(14400.0, gt=0)
     """On Ray: seconds that splitting, casting or muxing a whole film may take; more than mux.timeout_s."""
     breaker_last: int = Field(20, ge=0, le=10000)

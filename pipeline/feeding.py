@@ -23,7 +23,7 @@ FACES_MS: Final = {"yunet": 2.0, "haar": 20.0, "sfd": 3000.0}
 CUT_MS: Final = 12.0
 COMPOSITE_MS: Final = {"paste": 140.0, "feather": 146.0, "seamless": 160.0}
 """ms of one core for a frame of 1080p at the default encoder settings (docs/speed.md)."""
-_SLOW_GFLOP: Final = 50.0  # from here on a CPU takes longer than a second for what a GPU draws in passing
+_SLOW_S: Final = 0.5  # a frame: from here on a minute of film takes a core longer than ten
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,14 @@ class Feed:
 
 def gflop(recipe: Recipe) -> float:
     """GFLOP of a painted frame in the stages that may run on a GPU; 0 where the generator does not tell."""
-    if not recipe.spec.gflop:
-        return 0.0
-    parsed = PARSER_GFLOP if recipe.parsed else 0.0
-    return recipe.spec.gflop + parsed + (GFPGAN_GFLOP if recipe.enhanced else 0.0)
+    return stage_gflop(recipe, "lips") + stage_gflop(recipe, "enhance") if recipe.spec.gflop else 0.0
+
+
+def stage_gflop(recipe: Recipe, stage: str) -> float:
+    """GFLOP of a painted frame in the networks of one stage, as far as they are known."""
+    if stage == "enhance":
+        return GFPGAN_GFLOP if recipe.enhanced else 0.0
+    return recipe.spec.gflop + (PARSER_GFLOP if recipe.parsed else 0.0)
 
 
 def feed(recipe: Recipe, config: Config) -> Feed:
@@ -65,8 +69,8 @@ def told(recipes: Iterable[Recipe], config: Config, on_gpu: Sequence[str], cores
                 f"{name}: a GPU draws about {need.frames_per_s:,.0f} frames/s, and {need.cores:,.0f} CPU cores would "
                 f"feed it (1080p, estimated); there are {there:,.0f} a GPU: {waits}"
             )
-        elif work >= _SLOW_GFLOP:
-            seconds = work / CORE_GFLOPS
+        seconds = sum(stage_gflop(recipe, stage) for stage in ("lips", "enhance") if stage not in on_gpu) / CORE_GFLOPS
+        if seconds >= _SLOW_S:
             lines.append(
                 f"{name} without a GPU: about {seconds:,.0f} s of a CPU core a frame (estimated), which is slow"
             )

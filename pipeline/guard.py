@@ -7,14 +7,19 @@ here a row that has had its tries is given up without touching its input again.
 import time
 import traceback
 from dataclasses import asdict, replace
+from typing import Final
 
 from pipeline.attempts import Attempt, Attempts, verdict
+from pipeline.feeding import CORE_GFLOPS, stage_gflop
 from pipeline.job import Job
 from pipeline.quarantine import SWALLOWED, put_away
 from pipeline.rows import Row
 from pipeline.steps.base import Step
 from stages.errors import DubError
 from stages.media import storage
+
+_PATIENCE: Final = 5.0
+"""How much longer than estimated a network may take on a CPU: cores are slower, and shared with other workers."""
 
 
 def guarded(step: Step, row: Row, ledger: Attempts | None = None) -> list[Row]:
@@ -52,8 +57,17 @@ def deadline_s(step: Step, row: Row, job: Job) -> float:
     settings = step.config.run
     if step.whole_film:
         return settings.deadline_film_s
-    index = step.index(job)
-    return settings.deadline_base_s + settings.deadline_per_s * (row.end - row.start) * index.duration_s / len(index)
+    index, frames = step.index(job), row.end - row.start
+    film_s = settings.deadline_per_s * frames * index.duration_s / len(index)
+    return settings.deadline_base_s + film_s + _PATIENCE * frames * _network_s(step, job)
+
+
+def _network_s(step: Step, job: Job) -> float:
+    """Seconds of one core that a step's networks take for a frame; those on a GPU are within the rest."""
+    devices = {"lips": step.config.lips.device, "enhance": step.config.enhance.device}
+    if devices.get(step.name, "cuda") == "cuda":
+        return 0.0
+    return stage_gflop(step.recipe(job), step.name) / CORE_GFLOPS
 
 
 def _failed(

@@ -15,11 +15,14 @@ import pytest
 from pipeline import Config
 from pipeline.attempts import Attempt, Attempts, breaks_process, verdict
 from pipeline.film import Film
-from pipeline.guard import guarded
+from pipeline.guard import deadline_s, guarded
 from pipeline.job import Job
 from pipeline.ledger import WorkFolder, write_json
 from pipeline.rows import Row
+from pipeline.steps.base import Step
 from pipeline.steps.composite import PaintSegment
+from pipeline.steps.enhance import EnhanceFaces
+from pipeline.steps.lips import DrawLips
 
 JOB = Job(film=Film(id="a", video="/a.mp4", output="/o.mp4", audio="/d.wav"), run="now", generator="mouthwarp")
 ROW = Row("shard", "a", JOB.model_dump_json(), 0, 10, 1, "0123456789abcdef0123", facts={"painted": 10})
@@ -169,3 +172,33 @@ def test_what_hangs_or_breaks_ends_its_process_and_says_so(tmp_path: Path, work:
     assert attempt.fate == fate
     assert told in attempt.told
     assert b"most recent call" in done.stderr
+
+
+class Second:
+    """An index of 25 frames."""
+
+    duration_s = 1.0
+
+    def __len__(self) -> int:
+        return 25
+
+
+@pytest.mark.parametrize(
+    ("step", "device", "least_s", "most_s"),
+    [
+        # 75 frames at 20 s each, which two busy cores were seen to take
+        (DrawLips, "cpu", 900 + 75 * 20, 2 * 3600),
+        (EnhanceFaces, "cpu", 900 + 75 * 8, 3600),
+        (DrawLips, "cuda", 900, 1300),
+        (EnhanceFaces, "cuda", 900, 1300),
+        (PaintSegment, "cpu", 900, 1300),
+    ],
+)
+def test_a_network_that_is_slow_without_a_gpu_is_not_taken_for_one_that_hangs(
+    step: type[Step], device: str, least_s: float, most_s: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(step, "index", lambda *_: Second())
+    job = JOB.model_copy(update={"generator": "musetalk", "enhance": "gfpgan"})
+    config = Config.model_validate({"lips": {"device": device}, "enhance": {"device": device}})
+    row = replace(ROW, start=0, end=75)
+    assert least_s <= deadline_s(step(config, str(tmp_path)), row, job) <= most_s

@@ -39,3 +39,12 @@ def test_what_is_slow_without_a_gpu_is_said_and_what_is_not_is_not() -> None:
         "musetalk without a GPU: about 14 s of a CPU core a frame (estimated), which is slow"
     ]
     assert gflop(light) == 7.9
+
+
+def test_an_enhancer_without_a_gpu_is_slow_whoever_draws() -> None:
+    config = Config()
+    (line,) = told([recipe_of("mouthwarp", "gfpgan", config)], config, [], 2, 0)
+    assert line.startswith("mouthwarp with gfpgan without a GPU: about 4 s of a CPU core a frame")
+    first, second = told([recipe_of("wav2lip", "gfpgan", config)], config, ["lips"], 16, 1)
+    assert first.startswith("wav2lip with gfpgan: a GPU draws")
+    assert second == line.replace("mouthwarp", "wav2lip")
