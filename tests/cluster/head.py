@@ -74,15 +74,13 @@ def _wait(head: Head, process: subprocess.Popen[bytes], log: Path) -> None:
     """Return when the head takes jobs: when it has answered what jobs there are."""
     asked = urllib.request.Request(f"{head.address}/api/jobs/", headers={"Authorization": f"Bearer {head.token}"})
     over = time.monotonic() + _START_S
-    while True:
+    while process.poll() is None and time.monotonic() < over:
         try:
             with urllib.request.urlopen(asked, timeout=10):
                 return
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
-            told = log.read_text(errors="replace")
-            assert process.poll() is None, told
-            assert time.monotonic() < over, f"{error}\n{told}"
-        time.sleep(0.2)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise AssertionError(f"no head at {head.address}:\n{log.read_text(errors='replace')}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
