@@ -32,6 +32,7 @@ from pipeline.report_files import publish_report
 from pipeline.rows import Row
 from pipeline.runs import RunRecord, find_run, write_run
 from stages.crops.landmarks.settings import build as build_landmarker
+from stages.errors import DubError
 from stages.faces.detectors import resolve_detector, weights_digest
 from stages.media import storage
 from stages.weights import REGISTRY, Weights
@@ -239,7 +240,15 @@ def _absolute(settings: _Given, name: str, *inner: str) -> _Given:
 def _check_weights(films: list[Film], config: Config) -> None:
     """What no film can do without is asked for before the night, not in each of its rows."""
     weights = Weights(config.weights_dir)
-    needed = [set(recipe.weights(config)) for recipe in recipes_of(films, config)]
+    needed: list[set[str]] = []
+    absent: list[DubError] = []
+    for recipe in recipes_of(films, config):
+        try:
+            needed.append(set(recipe.weights(config)))
+        except DubError as error:  # a folder that lacks files: its films say so, unless nothing is left to do
+            absent.append(error)
+    if not needed:
+        raise absent[0]
     for spec in sorted(set.intersection(*needed)):
         weights.path(spec)
     if all(film.box is None for film in films):
