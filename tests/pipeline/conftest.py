@@ -1,4 +1,4 @@
-"""What the tests of the flow share: one Ray, one Wav2Lip checkpoint."""
+"""What the tests of the flow share: one Ray, one set of checkpoints."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.lips.wav2lip.checkpoints import write
+from tests.pipeline import models
 from tests.poisoned import environment
 
 
@@ -27,3 +28,9 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def wav2lip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint in the official layout whose mouth follows the speech."""
     return write(tmp_path_factory.mktemp("weights") / "wav2lip.pth", "behaves")
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tests.pipeline.models`."""
+    return models.write(tmp_path_factory.mktemp("models"))

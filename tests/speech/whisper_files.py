@@ -3,7 +3,8 @@
     python -m tests.speech.whisper_files /tmp/models/whisper
 
 The default is four layers like whisper-tiny's, narrow, so that a piece of 30 s takes a few hundredths of a second;
-`write(folder, **TINY)` has whisper-tiny's own shapes (33 MB). Every state of every token depends on what is heard.
+`write(folder, **TINY)` has whisper-tiny's own shapes (33 MB). Every state of every token depends on what is heard:
+with `state` on all of it, with `loudness` on how loud it is there and then.
 """
 
 import json
@@ -109,18 +110,36 @@ def state(seed: int = 0, **size: int) -> dict[str, Tensor]:
     return found
 
 
+def loudness(along: Tensor, quiet: float = -0.5, loud: float = 0.7) -> dict[str, Tensor]:
+    """Weights whose states have 0 along a direction where the mel's mean is `quiet`, 1 where it is `loud`.
+
+    `along`: float32 [width], its values in opposite pairs: gelu(x) - gelu(-x) = x. The last of the five states is
+    normalised and says nothing, so the others are larger.
+    """
+    found = {name: torch.zeros(shape) for name, shape in shapes(width=len(along)).items()}
+    for name, value in found.items():
+        if name.endswith("norm.weight") and name != "layer_norm.weight":
+            value.fill_(1)
+    steep = 100.0  # the first activation bends within a hundredth of the way from 0 to 1
+    found["conv1.weight"][0, :, 1] = steep / 80 / (loud - quiet)
+    found["conv1.bias"][0] = -steep * quiet / (loud - quiet)
+    found["conv2.weight"][:, 0, 1] = along.sign() * 2 / along.abs().sum() / steep * 5 / 4
+    return found
+
+
 def write(
     folder: Path,
     seed: int = 0,
     layout: Literal["safetensors", "pickle"] = "safetensors",
     prefix: str = "model.encoder.",
+    encoder: dict[str, Tensor] | None = None,
     **size: int,
 ) -> Path:
-    """Write a folder of weights and return it. `size`: width, layers, heads, ffn."""
+    """Write a folder of weights and return it. `size`: width, layers, heads, ffn. `encoder`: other than `state`'s."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config(**size), indent=2))
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2))
-    whole = {prefix + name: value for name, value in state(seed, **size).items()}
+    whole = {prefix + name: value for name, value in (encoder or state(seed, **size)).items()}
     # A little of the decoder, which nobody asks for.
     whole[prefix.replace("encoder", "decoder") + "layer_norm.weight"] = torch.ones(config(**size)["d_model"])
     if layout == "safetensors":
