@@ -11,14 +11,13 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.ledger import read_json
-from pipeline.report_files import RUN_ID
+from pipeline.ledger import RUN_ID, read_json
 from stages.errors import DubError
 from stages.media import storage
+from stages.media.remote import persist
 
 _KEY: Final = r"[0-9a-f]{20}"
 _RUN: Final = RUN_ID.pattern
@@ -38,14 +37,13 @@ _LAYOUT: Final = {
         "outputs": rf"films/(?P<film>{_KEY})/(begun|done)-{_KEY}\.json",
         "attempts": rf"attempts/{_RUN}-\d+/[^/]+/[^/]+\.json",
         "quarantine": r"quarantine/(?P<film>[^/]+)/[^/]+\.json",
-        "runs": rf"runs/{_RUN}/(job\.json|report\.(json|html|parquet)|shards\.parquet)",
+        "runs": rf"runs/{_RUN}/(job\.json|alive\.json|report\.(json|html|parquet)|shards\.parquet)",
         "partials": r"(cache|segments|films|attempts|quarantine|runs)/([^/]+/)*\.[0-9a-f]{32}\.partial(\.\w+)?",
     }.items()
 }
 """Every file of a work folder (design section 4), by kind; groups name whose it is."""
 _TOPS: Final = ("cache", "segments", "films", "attempts", "quarantine", "runs")
 _OURS: Final = {"films": re.compile(_KEY), "segments": re.compile(_KEY), "runs": re.compile(_RUN)}
-_STAMPS: Final = ("mtime", "LastModified", "last_modified", "updated", "created")
 _AGE: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -182,23 +180,16 @@ def _files(work: str, top: str) -> Iterator[_File]:
                     yield _File(path.relative_to(root).as_posix(), facts.st_size, facts.st_mtime)
         return
     fs, below = storage.file_system(storage.join(work, top))
-    fs.invalidate_cache()
-    for name, facts in sorted(fs.find(below, detail=True).items()):
+
+    def look() -> dict[str, Any]:
+        fs.invalidate_cache()
+        return dict(fs.find(below, detail=True))
+
+    for name, facts in sorted(persist(work, look).items()):
+        # Where nobody tells: now, so that it stays.
+        changed = storage.written_at(facts) or time.time()
         inside = str(name).rpartition(below.rstrip("/"))[2]
-        yield _File(top + inside, int(facts.get("size") or 0), _changed(facts))
-
-
-def _changed(facts: dict[str, Any]) -> float:
-    """When a remote file was written; now where nobody tells, so that it stays."""
-    for name in _STAMPS:
-        stamp = facts.get(name)
-        if isinstance(stamp, str):
-            stamp = datetime.fromisoformat(stamp)
-        if isinstance(stamp, datetime):
-            return stamp.timestamp()
-        if isinstance(stamp, int | float):
-            return float(stamp)
-    return time.time()
+        yield _File(top + inside, int(facts.get("size") or 0), changed)
 
 
 def _remove(work: str, name: str) -> None:

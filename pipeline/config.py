@@ -58,6 +58,13 @@ class RunSettings(Settings):
     a generator or enhancer on a CPU five times its estimated work comes on top."""
     deadline_film_s: float = Field(14400.0, gt=0)
     """On Ray: seconds that splitting, casting or muxing a whole film may take; more than mux.timeout_s."""
+    lease_s: float = Field(120.0, ge=1)
+    """Seconds after which a run that gave no sign of life counts as dead to other runs that are to deliver to the same
+    outputs; it gives one every quarter of that. A run that ended, or died on the same machine, is known to be over at
+    once."""
+    lease_wait_s: float = Field(180.0, ge=0)
+    """Seconds that a run, when all else is done, waits for films whose outputs another run is at work on; after that
+    they end as `held`. More than `lease_s`, so that films of a run that died are taken over."""
     breaker_last: int = Field(20, ge=0, le=10000)
     """Of so many painted shards in a row, less than `breaker_share` may fail; else the run stops, and nothing
     more is tried or shipped unpainted. A run with fewer painted shards is not judged. 0: never."""

@@ -17,6 +17,7 @@ from pipeline.rows import Row
 from pipeline.steps.base import Step
 from stages.errors import DubError
 from stages.media import storage
+from stages.urls import without_secrets
 
 _PATIENCE: Final = 5.0
 """How much longer than estimated a network may take on a CPU: cores are slower, and shared with other workers."""
@@ -80,6 +81,7 @@ def _failed(
     attempts: list[Attempt] | None = None,
 ) -> list[Row]:
     """The failure's rows. What nobody could foresee is put into quarantine, with all there is to look into it."""
+    message = without_secrets(message)
     if code in SWALLOWED:
         trace = "".join(traceback.format_exception(error)) if error is not None else ""
         try:

@@ -11,8 +11,12 @@ from typing import Any
 
 from stages.errors import DubError
 from stages.media import storage
+from stages.media.exclusive import create
 from stages.settings import digest
+from stages.urls import without_secrets
 
+RUN_ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{4}")
+"""What `pipeline.run` names its runs, ascending in time."""
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,80}")
 _LARGEST_JSON = 64 << 20
 
@@ -132,15 +136,7 @@ class WorkFolder:
         """
         name = hashlib.sha256(f"{what}:{turn}".encode()).hexdigest()[:12]
         url = self.film(film, f"claims/{what}-{name}.json")
-        fs, path = storage.file_system(url)
-        fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        try:
-            # Exclusive where the file system can be (local: O_EXCL); elsewhere a lost race costs work, not truth.
-            with fs.open(path, "xb") as file:
-                file.write(owner.encode())
-            return True
-        except FileExistsError:
-            return bool(fs.cat_file(path) == owner.encode())
+        return create(url, owner.encode())
 
 
 def cell_name(start: int, end: int, key: str) -> str:
@@ -149,8 +145,8 @@ def cell_name(start: int, end: int, key: str) -> str:
 
 
 def write_json(url: str, value: Any) -> None:
-    """Publish JSON."""
-    storage.write_bytes(url, json.dumps(value, indent=1, sort_keys=True).encode())
+    """Publish JSON. Passwords and signatures of the URLs in it are left out."""
+    storage.write_bytes(url, without_secrets(json.dumps(value, indent=1, sort_keys=True)).encode())
 
 
 def read_json(url: str, *needs: str) -> Any | None:

@@ -18,6 +18,7 @@ from pipeline.locate import LocationError, SameFile, absolute, base_of, resolve
 from pipeline.manifest_rows import Header, ManifestError, RawRow, read_rows, shown
 from pipeline.roots import Roots
 from stages.mux.containers import SUFFIXES
+from stages.urls import without_secrets
 
 __all__ = [
     "MOST_PROBLEMS",
@@ -55,7 +56,7 @@ class Problem:
     def __str__(self) -> str:
         row = f" ({self.id})" if self.id else ""
         column = f"{self.column} " if self.column else ""
-        return f"line {self.line}{row}: {column}{self.message}"
+        return without_secrets(f"line {self.line}{row}: {column}{self.message}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ import pyarrow
 import pyarrow.parquet
 
 from stages.errors import DubError
+from stages.media.remote import persist
 from stages.media.storage import file_system
+from stages.urls import without_secrets
 
 LONGEST_LINE: Final = 1 << 20
 """Bytes of one line of JSON Lines or CSV."""
@@ -32,6 +34,9 @@ _PIECE: Final = 1 << 16
 
 class ManifestError(Exception):
     """The manifest as a whole cannot be used: not there, not readable, empty, or another kind of file."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ class _Source:
         try:
             fs, path = file_system(url)
             fs.invalidate_cache()
-            info = fs.info(path)
+            info = persist(url, lambda: fs.info(path))
             if info["type"] == "file" and (info.get("size") or 0) <= LARGEST_FILE:
-                self.file: IO[bytes] = fs.open(path, "rb")
+                self.file: IO[bytes] = persist(url, lambda: fs.open(path, "rb"))
         except FileNotFoundError as error:
             raise self.refused("there is no such file") from error
         except DubError as error:

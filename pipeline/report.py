@@ -14,6 +14,7 @@ from pipeline.film import Film
 from pipeline.rows import Row
 from pipeline.steps.passthrough import gave_up
 from stages.errors import DubError
+from stages.urls import without_secrets
 
 DELIVERED = ("ok", "ok_passthrough", "no_face")
 """Codes of films that are at their output."""
@@ -87,12 +88,14 @@ class RunReport:
     """Collects the rows of a run. Use as a context manager: the shards wait in a temporary file."""
 
     def __init__(self, run: str, settings: Mapping[str, Any], passes_through: bool = False) -> None:
-        self.run, self.settings = run, dict(settings)
+        self.run, self.settings = run, dict(_without_secrets(settings))
         self._passes_through = passes_through
         self._gave_up: dict[str, dict[int, Row]] = {}
         """By film and first frame: shards that can be passed through, which is the end of no film yet."""
         self.films: dict[str, FilmReport] = {}
         self.bad_rows: list[FilmReport] = []
+        self.held: dict[str, Row] = {}
+        """Films of the pass under way whose outputs another run is at work on."""
         self.url = ""
         """Where it was written."""
         self.wall_s = 0.0
@@ -111,7 +114,9 @@ class RunReport:
 
     def refuse(self, line: int, film_id: str, message: str) -> None:
         """A row of the manifest that is not a film."""
-        self.bad_rows.append(FilmReport(film_id, line=line, code="bad_row", message=message, stage="manifest"))
+        self.bad_rows.append(
+            FilmReport(film_id, line=line, code="bad_row", message=without_secrets(message), stage="manifest")
+        )
 
     def add(self, row: Row) -> None:
         """One row of the flow."""
@@ -123,6 +128,10 @@ class RunReport:
         film.landmarks_located += row.facts.get("landmarks_located", 0)
         if self._passes_through and gave_up(row):
             self._gave_up.setdefault(row.film, {})[row.start] = row
+            return
+        if row.code == "held":
+            self.held[row.film] = row
+            film.notes += [row.message] if row.message not in film.notes else []
             return
         if row.failed:
             if film.code in ("", *DELIVERED):
@@ -230,6 +239,15 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _without_secrets(value: Any) -> Any:
+    """Plain data whose texts have no URLs with passwords or signatures in them."""
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(inner) for key, inner in value.items()}
+    return [_without_secrets(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _shard(row: Row) -> dict[str, Any]:

@@ -1,19 +1,15 @@
 """The files of a run's report in the work folder: report.json, report.html, report.parquet, shards.parquet."""
 
 import io
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.ledger import WorkFolder
+from pipeline.ledger import RUN_ID, WorkFolder
 from pipeline.report import RunReport
 from pipeline.report_html import write_html
 from pipeline.report_tables import write_films, write_shards
 from stages.errors import DubError
 from stages.media import storage
-
-RUN_ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{4}")
-"""What `pipeline.run` names its runs, ascending in time."""
 
 
 def publish_report(report: RunReport, work: str) -> None:

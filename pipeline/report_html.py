@@ -39,6 +39,8 @@ ADVICE: Final = {
     "crashed": "A worker died. Run the same command again; if it stays, try this film alone.",
     "weights_missing": "Fetch the weights: `dubline weights list` shows what is there.",
     "disk_full": "Make room on the disk that the message names, and run the same command again.",
+    "unreachable": "The storage did not answer, or refused. Check address and credentials; run the same command again.",
+    "held": "Another run is at work on this output. Run the same command again when it is over.",
     "internal": "This is a fault of dubline or of its installation. Run again; if it stays, report it with this page.",
 }
 """What to do by a film's code, beside its own message."""

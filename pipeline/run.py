@@ -14,13 +14,14 @@ from pydantic import BaseModel
 
 from pipeline.breaker import Breaker
 from pipeline.choice import choose_films
-from pipeline.config import Config
+from pipeline.config import Config, RunSettings
 from pipeline.connect import connect, with_gpu_memory
 from pipeline.doctor import usable_cores
 from pipeline.feeding import told
 from pipeline.film import Film
 from pipeline.flow import ClusterError, run_inline, run_on_ray
 from pipeline.job import Job
+from pipeline.leases import Alive, Lease
 from pipeline.ledger import WorkFolder
 from pipeline.licences import check_licences, commercially
 from pipeline.manifest import ManifestError, Problem, read_manifest
@@ -152,7 +153,10 @@ def _run(
             for film in films
         ]
         try:
-            _passes(jobs, Breaker(config.run.breaker_last, config.run.breaker_share), execute, report, on_row)
+            with Alive(folder, run, config.run.lease_s):
+                breaker = Breaker(config.run.breaker_last, config.run.breaker_share)
+                _passes(jobs, breaker, execute, report, on_row, lambda: _wait(report, folder, config.run))
+                _give_back(report, folder, config)
         finally:  # an interrupted run has a report too
             report.wall_s = time.monotonic() - began
             codes = {film.id: film.code for film in report.films.values()}
@@ -169,8 +173,9 @@ def _passes(
     execute: Execute,
     report: RunReport,
     on_row: Callable[[Row], None] | None,
+    wait: Callable[[], bool],
 ) -> None:
-    """Run the films until each has come out or failed.
+    """Run the films until each has come out or failed, or `wait` finds that the rest stay another run's.
 
     A film with shards that could not be painted waits for the next pass, which passes them through: only when a pass
     is over is it known that most shards are well, and nothing ships unpainted because a model is broken.
@@ -181,6 +186,7 @@ def _passes(
             job.model_copy(update={"sweep": number, "pass_through": report.gave_up(film_id) is not None})
             for film_id, job in pending.items()
         ]
+        report.held.clear()
         try:
             with closing(execute([Row("film", job.film.id, job.model_dump_json()) for job in turn])) as rows:
                 for row in rows:
@@ -197,7 +203,35 @@ def _passes(
             _give_up(report, pending, "internal", f"{breaker.tripped}; put it right and run the same command again")
         if not pending or breaker.tripped:
             return
+        if report.held.keys() >= pending.keys() and not wait():
+            break
+    for film_id in pending.keys() & report.held.keys():
+        held = report.held[film_id]
+        report.films[film_id].code, report.films[film_id].stage = "held", held.stage
+        report.films[film_id].message = f"{held.message}; run the same command again when that run is over"
+    pending = {film_id: pending[film_id] for film_id in report.unfinished()}
     _give_up(report, pending, "crashed", f"not finished after {_PASSES} passes; run the same command again. {lost}")
+
+
+def _wait(report: RunReport, folder: WorkFolder, settings: RunSettings) -> bool:
+    """Wait until no other run is at work on a held film's output any more; whether one of them is free."""
+    outputs = [Job.model_validate_json(row.job).film.output for row in report.held.values()]
+    _tell([f"waiting for {len(outputs)} films that another run is at work on"])
+    until = time.monotonic() + settings.lease_wait_s
+    while True:
+        free = [output for output in outputs if not Lease(folder, report.run, output).holder()]
+        if len(free) == len(outputs) or time.monotonic() >= until:
+            return bool(free)
+        time.sleep(min(5.0, settings.lease_s / 4))
+
+
+def _give_back(report: RunReport, folder: WorkFolder, config: Config) -> None:
+    """Leases of films that this run began and did not deliver."""
+    for film in report.failed:
+        if film.seconds and film.code not in ("held", "bad_row"):
+            mkv = [f"{film.output.rpartition('.')[0]}.mkv"] if config.mux.container == "auto" else []
+            for output in {film.output, *mkv}:
+                Lease(folder, report.run, output).give_back()
 
 
 def _give_up(report: RunReport, films: Iterable[str], code: str, message: str) -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from pipeline.config import Config
-from pipeline.film import Film
+from pipeline.film import LOCATIONS, Film
 from pipeline.ledger import WorkFolder, read_json, write_json
 from pipeline.manifest import ManifestError
 from stages.media import storage
+from stages.urls import HIDDEN
 
 _WELL = ("ok", "no_face")
 
@@ -61,4 +62,10 @@ def find_run(work: WorkFolder, run: str | None) -> RunRecord:
         ) from error
     excerpt = told.get("excerpt")
     seconds = (float(excerpt[0]), float(excerpt[1])) if excerpt else None
+    signed = [film.id for film in films if any(HIDDEN in str(getattr(film, column)) for column in LOCATIONS)]
+    if signed or (config.weights_dir and HIDDEN in config.weights_dir):
+        raise ManifestError(
+            f"{work.run(name, 'job.json')}: the URLs of {', '.join(signed[:3]) or 'the weights'} had passwords or "
+            "signatures, which are never kept; run its manifest again instead"
+        )
     return RunRecord(films, config, seconds, set(told.get("mkv_taken", [])), told["codes"])

@@ -16,6 +16,7 @@ from pipeline.plan import PlannedFilm
 from pipeline.report import RunReport
 from pipeline.report_files import page_of
 from pipeline.report_html import exit_meaning
+from stages.urls import without_secrets
 
 _LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
 out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
@@ -24,7 +25,7 @@ err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        out.print(record.getMessage())
+        out.print(without_secrets(record.getMessage()))
 
 
 @contextmanager
@@ -77,5 +78,5 @@ def print_room(films: list[PlannedFilm], work: str) -> None:
 
 def stop(error: Exception) -> NoReturn:
     """Say what is wrong and end with status 1."""
-    err.print(f"dubline: {error}")
+    err.print(without_secrets(f"dubline: {error}"))
     raise typer.Exit(1) from error

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from stages.urls import without_secrets
+
 CODES: Final = (
     "ok",
     "ok_passthrough",
@@ -18,6 +20,8 @@ CODES: Final = (
     "crashed",
     "weights_missing",
     "disk_full",
+    "unreachable",
+    "held",
     "internal",
 )
 """Everything a film or shard can end with (design section 5)."""
@@ -26,15 +30,15 @@ CODES: Final = (
 class DubError(Exception):
     """A film or shard cannot go on, for a reason a user can act on.
 
-    `code` is one of `CODES`. The message names the file or field and says what to do.
+    `code` is one of `CODES`. The message names the file or field and says what to do; passwords and signatures of the
+    URLs in it are left out.
     """
 
     def __init__(self, code: str, message: str) -> None:
         if code not in CODES:
             raise ValueError(f"unknown code {code!r}")
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
+        self.code, self.message = code, without_secrets(message)
+        super().__init__(code, self.message)
 
     def __str__(self) -> str:
         return self.message

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pipeline.config import Config
 from pipeline.film import Film
 from pipeline.job import Job
+from pipeline.leases import Lease
 from pipeline.ledger import WorkFolder, read_json
 from pipeline.length import lay_timeline
 from pipeline.recipe import Recipe, recipe_of
@@ -76,6 +77,10 @@ class Step(ABC):
     @abstractmethod
     def run(self, row: Row, job: Job) -> Iterator[Row]:
         """The work of one row, which comes out first. Raises DubError."""
+
+    def lease(self, job: Job) -> Lease:
+        """The right to deliver the film."""
+        return Lease(self.work, job.run, job.film.output)
 
     def recipe(self, job: Job) -> Recipe:
         """How the film's faces are redrawn."""

@@ -43,6 +43,11 @@ class MuxFilm(Step):
         Roots(self.config.run.roots).check_film(film)
         passed = self._passed_through(job, [shard["key"] for shard in plan["shards"]])
         pieces = [self._piece(job, shard, passed) for shard in plan["shards"]]
+        holder = self.lease(job).take()  # the split's own, unless this run seemed dead in between
+        if holder:
+            message = f"{film.id}: another run is at work on {film.output}: {holder}"
+            yield Row("film", row.film, row.job, code="held", message=message, stage=self.name)
+            return
         # From here on a file at the output is ours, even if the driver dies before the film is marked as done.
         write_json(self.work.begun(job.film_key, film.output), {"output": film.output})
         storage.remove(self.work.done(job.film_key, film.output))
@@ -89,6 +94,7 @@ class MuxFilm(Step):
         }
         write_json(self.work.done(job.film_key, film.output), done)
         release(self.work, job, but=passed)
+        self.lease(job).give_back()
         yield Row(kind="film", film=row.film, job=row.job, code=str(done["code"]), facts=done)
 
     def _piece(self, job: Job, shard: Mapping[str, Any], passed: Mapping[str, Mapping[str, Any]]) -> Piece:

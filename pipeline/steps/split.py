@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from pipeline import keys
 from pipeline.background import check_film_background
@@ -59,14 +60,21 @@ class Split(Step):
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
         # Written by every run that has the film: what `clean` tells the last use by.
         write_json(self.work.used(job.film_key), {"video": job.video_key, "speech": job.speech_key})
-        done = read_json(self.work.done(job.film_key, film.output), "code", "identity")
-        anew = job.again and done is not None and done["code"] == "ok_passthrough"
-        if done is not None and not anew and done["identity"] == _identity_of(film.output):
-            yield replace(row, job=job.model_dump_json(), code=done["code"]).with_facts(**done, kept=True)
+        kept = self._kept(job)
+        if kept is None:
+            holder = self.lease(job).take()
+            if holder:
+                message = f"{film.id}: another run is at work on {film.output}: {holder}"
+                yield replace(row, job=job.model_dump_json(), code="held", message=message, stage=self.name)
+                return
+            kept = self._kept(job)  # it may have been delivered before the lease was free
+            if kept is not None:
+                self.lease(job).give_back()
+        if kept is not None:
+            yield replace(row, job=job.model_dump_json(), code=kept["code"]).with_facts(**kept, kept=True)
             return
-        if storage.exists(film.output) and not (
-            self.config.run.overwrite or self._ours(job, delivered=done is not None)
-        ):
+        if storage.exists(film.output) and not (self.config.run.overwrite or self._ours(job)):
+            self.lease(job).give_back()
             raise DubError(
                 "bad_row",
                 f"{film.output} exists, and not from this film with these settings: remove it, or pass --overwrite",
@@ -82,11 +90,20 @@ class Split(Step):
         for start, end in missing:
             yield replace(out, start=start, end=end, count=len(cells))
 
-    def _ours(self, job: Job, delivered: bool) -> bool:
+    def _kept(self, job: Job) -> dict[str, Any] | None:
+        """What is told of the film's delivery, when it is at its output and need not be made again."""
+        output = job.film.output
+        done: dict[str, Any] | None = read_json(self.work.done(job.film_key, output), "code", "identity")
+        if done is None or (job.again and done["code"] == "ok_passthrough"):
+            return None
+        return done if done["identity"] == _identity_of(output) else None
+
+    def _ours(self, job: Job) -> bool:
         """Whether what is at the output may be replaced: a film of ours, or what one that was killed left there."""
         output = job.film.output
         if not storage.exists(self.work.begun(job.film_key, output)):
             return False
+        delivered = read_json(self.work.done(job.film_key, output), "code", "identity") is not None
         return not delivered or self.work.delivered(output, storage.identity(output))
 
     def _see(self, job: Job) -> Job:

@@ -7,8 +7,9 @@ import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,10 +17,13 @@ import fsspec
 from filelock import FileLock
 
 from stages.errors import DubError
+from stages.media.remote import persist
+from stages.urls import without_secrets
 
 _EDGE = 1 << 16
 """Bytes of a file's head and tail in its identity."""
 _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created")
+_MOMENTS = ("LastModified", "last_modified", "mtime", "updated", "created")
 _CACHE_GB = "DUBLINE_CACHE_GB"
 _LARGEST = 1 << 30
 """Bytes that are read at once: three times the arrays of the longest film (`MediaLimits.max_frames`)."""
@@ -29,17 +33,38 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _IN_USE_S = 3600
 SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "http", "https", "memory")
 """What is opened. fsspec knows some forty more that unpack archives, keep copies or run programs."""
+_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure"}
+"""The extra of the package that brings what a scheme needs."""
+_S3_RETRIES = {"mode": "standard", "total_max_attempts": 3}
+"""botocore's own, inside s3fs' five, inside `persist`'s: its default of five in the first mode makes an address that
+never answers cost more than three minutes (docs/storage.md)."""
 
 
 def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """fsspec's file system of a URL, and the path in it. Raises DubError `unsupported`: not one of `SCHEMES`."""
+    """fsspec's file system of a URL, and the path in it.
+
+    Raises DubError `unsupported`: not one of `SCHEMES`, or the package for it is not installed.
+    """
     if is_local(url):
         return fsspec.filesystem("file"), str(local_path(url))
     scheme = url.partition("://")[0]
     if "::" in url or scheme.lower() not in SCHEMES:
         raise DubError("unsupported", f"{url}: «{scheme[:40]}://» is not opened, only {', '.join(SCHEMES)}")
-    fs, path = fsspec.core.url_to_fs(url)
+    try:
+        fs, path = fsspec.core.url_to_fs(url, **_options(scheme.lower()))
+    except ImportError as error:
+        extra = _EXTRAS.get(scheme.lower())
+        need = f"run «pip install 'dubline[{extra}]'» on every machine" if extra else str(error)
+        raise DubError("unsupported", f"{url}: what reads {scheme}:// is not installed here; {need}") from error
     return fs, str(path)
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """What a file system is made with, besides fsspec's own configuration (which may say otherwise)."""
+    if scheme != "s3":
+        return {}
+    told = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+    return {"config_kwargs": {"retries": _S3_RETRIES, **told}}
 
 
 def is_local(url: str) -> bool:
@@ -64,9 +89,24 @@ def exists(url: str) -> bool:
             return local_path(url).exists()
         except OSError:  # a name that no file can have
             return False
+    return _info(url) is not None
+
+
+def _info(url: str) -> dict[str, Any] | None:
+    """What a remote file system knows of a file or folder now; None: there is none.
+
+    fsspec's `exists` takes a server that is too busy for one without the file.
+    """
     fs, path = file_system(url)
-    fs.invalidate_cache()
-    return bool(fs.exists(path))
+
+    def ask() -> dict[str, Any]:
+        fs.invalidate_cache()
+        return dict(fs.info(path))
+
+    try:
+        return persist(url, ask)
+    except FileNotFoundError:
+        return None
 
 
 def read_bytes(url: str, limit: int = _LARGEST) -> bytes:
@@ -78,19 +118,23 @@ def read_bytes(url: str, limit: int = _LARGEST) -> bytes:
     try:
         if is_local(url) and not stat.S_ISREG(local_path(url).stat().st_mode):  # a pipe would be waited for
             raise ValueError(f"{url}: is not a file")
-        size = fs.size(path)
-        if size is None:  # a web server that does not tell
-            with fs.open(path, "rb") as file:
-                data = bytes(file.read(limit + 1))
-            if len(data) <= limit:
-                return data
-        elif size <= limit:
-            return bytes(fs.cat_file(path))
-        raise ValueError(f"{url}: has more than {limit} bytes")
+        return persist(url, lambda: _read(fs, path, limit))
     except OSError as error:
         if error.errno not in _NO_FILE:  # a network that fails says nothing of the file
             raise
-        raise ValueError(f"{url}: cannot be read: {error.strerror or error}") from error
+        raise ValueError(f"{without_secrets(url)}: cannot be read: {error.strerror or error}") from error
+
+
+def _read(fs: fsspec.AbstractFileSystem, path: str, limit: int) -> bytes:
+    size = fs.size(path)
+    if size is None:  # a web server that does not tell
+        with fs.open(path, "rb") as file:
+            data = bytes(file.read(limit + 1))
+        if len(data) <= limit:
+            return data
+    elif size <= limit:
+        return bytes(fs.cat_file(path))
+    raise ValueError(f"{without_secrets(path)}: has more than {limit} bytes")
 
 
 def remove(url: str) -> None:
@@ -99,16 +143,23 @@ def remove(url: str) -> None:
         local_path(url).unlink(missing_ok=True)
         return
     fs, path = file_system(url)
-    if fs.exists(path):
-        fs.rm_file(path)
+    if _info(url) is None:
+        return
+    try:
+        persist(url, lambda: fs.rm_file(path))
+    except FileNotFoundError:  # another one was quicker, or a try before this one was
+        return
 
 
 def remove_folder(url: str) -> None:
     """Delete a folder and all that is in it, if it is there."""
     fs, path = file_system(url)
-    fs.invalidate_cache()
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
+    if not exists(url):
+        return
+    try:
+        persist(url, lambda: fs.rm(path, recursive=True))
+    except FileNotFoundError:
+        return
 
 
 def names(folder: str) -> list[str]:
@@ -117,12 +168,47 @@ def names(folder: str) -> list[str]:
         here = local_path(folder)
         return sorted(p.name for p in here.iterdir() if not p.name.startswith(".")) if here.is_dir() else []
     fs, path = file_system(folder)
-    fs.invalidate_cache()
+
+    def look() -> list[str]:
+        fs.invalidate_cache()
+        return [str(p).rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False)]
+
     try:
-        found = (str(p).rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False))
-        return sorted(name for name in found if not name.startswith("."))
+        return sorted(name for name in persist(folder, look) if not name.startswith("."))
     except FileNotFoundError:
         return []
+
+
+def modified(url: str) -> float | None:
+    """When a file was written, in seconds since 1970 by its storage's own clock; None: there is no such file.
+
+    Raises DubError `unsupported` where nobody tells.
+    """
+    if is_local(url):
+        try:
+            return local_path(url).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    info = _info(url)
+    if info is None:
+        return None
+    when = written_at(info)
+    if when is None:
+        raise DubError("unsupported", f"{url}: its storage does not tell when it was written")
+    return when
+
+
+def written_at(info: Mapping[str, Any]) -> float | None:
+    """The moment in what fsspec tells of a file, in seconds since 1970; None where it does not tell."""
+    for name in _MOMENTS:
+        stamp = info.get(name)
+        if isinstance(stamp, str):
+            stamp = datetime.fromisoformat(stamp)
+        if isinstance(stamp, datetime):
+            return stamp.timestamp()
+        if isinstance(stamp, int | float):
+            return float(stamp)
+    return None
 
 
 def write_bytes(url: str, data: bytes) -> None:
@@ -155,9 +241,12 @@ def publishing(url: str, suffix: str = "") -> Iterator[Path]:
         partial = scratch / f"file{suffix}"
         yield partial
         fs, path = file_system(url)
-        parent = path.rsplit("/", 1)[0]
-        fs.makedirs(parent, exist_ok=True)
-        fs.put_file(str(partial), path)
+
+        def put() -> None:
+            fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            fs.put_file(str(partial), path)
+
+        persist(url, put)
 
 
 @contextmanager
@@ -203,7 +292,7 @@ def open_read(url: str) -> IO[Any]:
     if is_local(url):
         return local_path(url).open("rb")
     fs, path = file_system(url)
-    file: IO[Any] = fs.open(path, "rb")
+    file: IO[Any] = persist(url, lambda: fs.open(path, "rb"))
     return file
 
 
@@ -214,11 +303,16 @@ def identity(url: str) -> str:
     """
     size, stamp = check_file(url)
     hasher = hashlib.sha256(f"{size}:{stamp}".encode())
-    try:
+
+    def edges() -> tuple[bytes, bytes]:
         with open_read(url) as file:
-            hasher.update(file.read(_EDGE))
+            head = file.read(_EDGE)
             file.seek(max(0, size - _EDGE))
-            hasher.update(file.read(_EDGE))
+            return head, file.read(_EDGE)
+
+    try:
+        for edge in edges() if is_local(url) else persist(url, edges):
+            hasher.update(edge)
     except OSError as error:
         raise DubError("decode_error", f"{url}: cannot be read: {error.strerror or error}") from error
     return hasher.hexdigest()[:20]
@@ -231,9 +325,9 @@ def _size_and_stamp(url: str) -> tuple[int, str]:
             kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe or a device"
             raise DubError("not_found", f"{url}: is {kind}, not a file")
         return facts.st_size, str(facts.st_mtime_ns)
-    fs, path = file_system(url)
-    fs.invalidate_cache()
-    info = fs.info(path)
+    info = _info(url)
+    if info is None:
+        raise FileNotFoundError(url)
     if info["type"] != "file":
         raise DubError("not_found", f"{url}: is a {info['type']}, not a file")
     if info.get("size") is None:
@@ -259,9 +353,10 @@ def check_file(url: str) -> tuple[int, str]:
 def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None) -> Path:
     """A local path with the content of `url`: the file itself, or a node-local copy made once.
 
-    The copy's name holds the content's identity, so a changed source is never served from an old copy;
-    a lock keeps the processes of a node from downloading it side by side. Copies that nobody asked for in the last
-    hour make room when all together are more than `cache_bytes` ($DUBLINE_CACHE_GB, 100 GB by default).
+    The copy's name holds the content's identity, so a changed source is never served from an old copy, and the URL
+    without its signature, so that one signed anew is not copied again. A lock keeps the processes of a node from
+    downloading it side by side; what one that was killed left half is removed by the next. Copies that nobody asked for
+    in the last hour make room when all together are more than `cache_bytes` ($DUBLINE_CACHE_GB, 100 GB by default).
     Raises DubError `not_found`, or `decode_error` when the source changes while it is copied.
     """
     if is_local(url):
@@ -270,12 +365,13 @@ def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None
     folder = cache or _own_cache()
     known = identity(url)
     suffix = Path(url.split("?", 1)[0]).suffix[:10]
-    target = folder / f"{hashlib.sha256((url + known).encode()).hexdigest()[:24]}{suffix}"
+    target = folder / f"{hashlib.sha256((without_secrets(url) + known).encode()).hexdigest()[:24]}{suffix}"
     with FileLock(folder / f".{target.name}.lock"):
         if not target.exists():
+            _remove_abandoned(folder)
             fs, remote = file_system(url)
             with publishing(str(target)) as partial:
-                fs.get_file(remote, str(partial))
+                persist(url, lambda: fs.get_file(remote, str(partial)))
                 if identity(url) != known:
                     raise DubError("decode_error", f"{url}: changed while it was read; run again")
             _make_room(folder, cache_bytes if cache_bytes is not None else cache_limit())
@@ -295,6 +391,16 @@ def _own_cache() -> Path:
     if folder.lstat().st_uid != os.getuid() or folder.lstat().st_mode & 0o077 or folder.is_symlink():
         raise DubError("internal", f"{folder} belongs to somebody else: remove it, or set TMPDIR to another folder")
     return folder
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what processes that were killed left half: a copy that goes on is written to all the time."""
+    for half in folder.glob(".*.partial*"):
+        try:
+            if half.stat().st_mtime < time.time() - _IN_USE_S:
+                half.unlink()
+        except FileNotFoundError:  # whole by now, or removed by another
+            continue
 
 
 def _make_room(folder: Path, limit: int) -> None:

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from stages.errors import DubError
-from stages.media import storage
+from stages.media import remote, storage
 
 
 @pytest.fixture
@@ -204,8 +204,11 @@ def test_a_copy_that_fails_leaves_nothing(memory: str, tmp_path: Path, monkeypat
         raise ConnectionError("the network went away")
 
     monkeypatch.setattr(fsspec.filesystem("memory"), "get_file", broken)
-    with pytest.raises(ConnectionError):
+    monkeypatch.setattr(remote, "_FIRST_S", 0)
+    with pytest.raises(DubError, match="the network went away") as caught:
         storage.localize(f"{memory}/a.mp4", tmp_path)
+    assert caught.value.code == "unreachable"
+    assert not [p for p in tmp_path.rglob("*") if "partial" in p.name]
     assert storage.names(str(tmp_path)) == []
 
 
