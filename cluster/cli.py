@@ -8,9 +8,11 @@ from typing import Final
 
 import typer
 
+from cluster.jobs_cli import app as jobs_app
 from pipeline import cli as job
 
 app: Final = typer.Typer()  # the commands about clusters alone
+app.add_typer(jobs_app)
 
 
 def joined() -> typer.Typer:

@@ -43,7 +43,9 @@ app.add_typer(weights_app, name="weights")
 _Told = TypeVar("_Told")
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer brings along
 Manifest = Annotated[str, typer.Argument(help="JSONL, CSV or Parquet, a path or any fsspec URL.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file, such as configs/wav2lip.yaml.")]
+ConfigFile = Annotated[
+    str | None, typer.Option("--config", "-c", help="YAML file, such as configs/wav2lip.yaml. Path or URL.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="One setting, as a.b=value. May be repeated.", metavar="A.B=V")
 ]
@@ -78,6 +80,10 @@ def run(
         str | None,
         typer.Option("--range", help="Dub only these seconds, into a file next to the output.", metavar="10:00-10:05"),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="What relative paths of the manifest are relative to. Default: the manifest's folder."),
+    ] = None,
     commercial: Commercial = False,
 ) -> None:
     """Dub every film of a manifest.
@@ -102,7 +108,7 @@ def run(
         seconds = parse_range(excerpt) if excerpt is not None else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--range") from error
-    report = _dub(manifest, settings, work, executor, address, only or [], seconds)
+    report = _dub(manifest, settings, work, executor, address, only or [], seconds, base)
     print_report(report)
     raise typer.Exit(report.exit_code(settings.run.fail_on))
 
@@ -261,7 +267,7 @@ def doctor(weights_dir: WeightsDir = None) -> None:
     raise typer.Exit(0 if all(check.ok for check in found) else 1)
 
 
-def _config(path: Path | None, overrides: list[str] | None) -> Config:
+def _config(path: str | None, overrides: list[str] | None) -> Config:
     try:
         return load_config(path, overrides or [])
     except ConfigError as error:
@@ -276,6 +282,7 @@ def _dub(
     address: str | None,
     only: Sequence[str] = (),
     excerpt: tuple[float, float] | None = None,
+    base: str | None = None,
 ) -> RunReport:
     return _watched(
         config.run.progress_s,
@@ -287,6 +294,7 @@ def _dub(
             address=address,
             only=only,
             excerpt=excerpt,
+            base=base,
             on_start=on_start,
             on_row=on_row,
         ),

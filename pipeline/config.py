@@ -17,7 +17,7 @@ from stages.lips.generators import check_generator
 from stages.lips.settings import LipsSettings
 from stages.media.encode import EncodeSettings
 from stages.media.settings import MediaSettings
-from stages.media.storage import is_local, local_path
+from stages.media.storage import is_local, local_path, read_bytes
 from stages.mux.settings import MuxSettings
 from stages.settings import Settings
 from stages.speech.settings import SpeechSettings
@@ -121,17 +121,17 @@ class Config(Settings):
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The config of a YAML file (none: all defaults) with `a.b=value` overrides.
+    """The config of a YAML file, a path or URL (none: all defaults), with `a.b=value` overrides.
 
     Raises ConfigError naming every problem with its dotted path, and the nearest known key.
     """
     values: object = {}
     if path is not None:
         try:
-            values = parse_yaml(Path(path).read_text()) or {}
+            values = parse_yaml(read_bytes(str(path)).decode()) or {}
         except FileNotFoundError as error:
             raise ConfigError(f"{path}: there is no such config file") from error
-        except (OSError, UnicodeDecodeError, ConfigError) as error:
+        except (OSError, ValueError, ConfigError) as error:
             raise ConfigError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold keys like `lips:`, not a {type(values).__name__}")

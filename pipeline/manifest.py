@@ -79,14 +79,14 @@ class _Row:
     problems: list[tuple[str | None, str]] = field(default_factory=list)
 
 
-def read_manifest(url: str, roots: Sequence[str] = ()) -> Manifest:
+def read_manifest(url: str, roots: Sequence[str] = (), base: str | None = None) -> Manifest:
     """Read and check a `.jsonl`, `.ndjson`, `.csv` or `.parquet` manifest.
 
-    Relative paths are relative to the manifest. Rows whose files lie outside of `roots` are refused (none: no
-    limit). No file that a row names is opened. Raises ManifestError.
+    Relative paths are relative to `base`, by default the manifest's folder. Rows whose files lie outside of `roots` are
+    refused (none: no limit). No file that a row names is opened. Raises ManifestError.
     """
     try:
-        base = base_of(url)
+        base = base_of(url) if base is None else base_of(f"{base.rstrip('/')}/manifest")
     except LocationError as error:
         raise ManifestError(f"{shown(url)}: {error}") from error
     rows: list[_Row] = []

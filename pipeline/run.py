@@ -65,6 +65,7 @@ def dub(
     address: str | None = None,
     only: Sequence[str] = (),
     excerpt: tuple[float, float] | None = None,
+    base: str | None = None,
     on_start: Callable[[int], None] | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> RunReport:
@@ -72,13 +73,14 @@ def dub(
 
     `only`: ids of the films to dub, instead of all. `excerpt`: dub only [start, end) in seconds since the dub began,
     into a file next to each output (`pipeline.choice.excerpt_output`).
+    `base`: what relative paths are relative to, instead of the manifest's folder.
     `executor`: `ray` on the cluster at `address` (None: $RAY_ADDRESS, else one started here), or `inline` in this
     process. `on_start` is told the number of films, `on_row` every row as it comes. Failed films are in the report,
     not raised. Raises ManifestError when there is no film to dub, PreflightError when the cluster cannot run the job
     or a licence forbids it, DubError `weights_missing` when a model that every film needs is not there.
     """
     config = config or Config()
-    whole = read_manifest(manifest, config.run.roots)
+    whole = read_manifest(manifest, config.run.roots, base)
     read = choose_films(whole, only, excerpt)
     if not read.films:
         raise ManifestError("\n".join(["no film can be dubbed:", *(f"  {problem}" for problem in read.problems)]))
