@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiohttp
 
 from cluster.head import asking, connect, dashboard_url
 from cluster.upload import Upload
 from stages.errors import DubError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
 
 _log = logging.getLogger(__name__)
 NAME, TRY, DIGEST = "dubline_name", "dubline_try", "dubline_asked"
@@ -74,12 +77,37 @@ def exit_code(state: str, driver: int | None) -> int | None:
     return driver if driver >= 0 else 128 - driver  # as a shell says that a signal ended it
 
 
+class _Once:
+    """Passes on a log that is told from its beginning over and over: every character once."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write, self._said, self._at = write, 0, 0
+
+    def begin(self) -> None:
+        """It is told from its beginning again."""
+        self._at = 0
+
+    def add(self, text: str) -> None:
+        """What comes next of it."""
+        new = text[max(0, self._said - self._at) :]
+        self._at += len(text)
+        self._said = max(self._said, self._at)
+        if new:
+            self._write(new)
+
+
 class Jobs:
     """The jobs of the cluster whose head is at `address`. All methods raise DubError as `cluster.head.asking` does."""
 
-    def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.address, self._clock = dashboard_url(address), clock
-        self._client = connect(self.address)
+    def __init__(
+        self,
+        address: str,
+        client: "JobSubmissionClient | None" = None,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.address, self._clock, self._pause = dashboard_url(address), clock, pause
+        self._client = client if client is not None else connect(self.address)
 
     def all(self) -> list[Try]:
         """Every submitted job that the head remembers, in the order they began."""
@@ -138,10 +166,10 @@ class Jobs:
         A connection that breaks is made again, and nothing said twice. Raises DubError `not_found` when the head has
         not answered for two minutes.
         """
-        said, answered = 0, self._clock()
+        log, answered = _Once(write), self._clock()
         while True:
             try:
-                said = asyncio.run(self._tail(job, said, write))
+                asyncio.run(self._tail(job, log))
             except (RuntimeError, OSError, aiohttp.ClientError) as error:
                 _log.debug("%s: the log's connection broke: %s", job, error)
             try:
@@ -152,11 +180,11 @@ class Jobs:
                     raise
                 ended = None
             if ended is not None and ended.code is not None:
-                self._say_rest(job, said, write)
+                self._say_rest(job, log)
                 if ended.state == "FAILED" and ended.message and "exit code" not in ended.message:
                     write(f"{ended.message}\n")  # the driver had no chance to say it
                 return ended.code
-            time.sleep(_POLL_S)
+            self._pause(_POLL_S)
 
     def log(self, job: str) -> str:
         """What the driver of a try has said."""
@@ -168,7 +196,7 @@ class Jobs:
         with asking(self.address):
             ran = bool(self._client.stop_job(job))
         while ran and self._ended(job) is None:
-            time.sleep(_POLL_S)
+            self._pause(_POLL_S)
         return ran
 
     def _ended(self, job: str) -> Try | None:
@@ -176,26 +204,19 @@ class Jobs:
             found = _try(self._client.get_job_info(job))
         return found if found.code is not None else None
 
-    async def _tail(self, job: str, said: int, write: Callable[[str], object]) -> int:
-        """Follow the log over one connection; how many characters of it have been said."""
-        at = 0
+    async def _tail(self, job: str, log: _Once) -> None:
+        """Follow the log over one connection."""
+        log.begin()
         async for chunk in self._client.tail_job_logs(job):
-            new = chunk[max(0, said - at) :]
-            at += len(chunk)
-            said = max(said, at)
-            if new:
-                write(new)
-        return said
+            log.add(chunk)
 
-    def _say_rest(self, job: str, said: int, write: Callable[[str], object]) -> None:
+    def _say_rest(self, job: str, log: _Once) -> None:
         """What came after the connection was closed: Ray looks for new lines once a second."""
+        log.begin()
         try:
-            rest = self.log(job)[said:]
+            log.add(self.log(job))
         except DubError as error:  # gone with the machine; how the job ended is known
             _log.warning("%s: the end of its log cannot be read: %s", job, error)
-        else:
-            if rest:
-                write(rest)
 
 
 def _last(known: list[Try], name: str) -> Try | None:
