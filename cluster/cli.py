@@ -8,11 +8,13 @@ from typing import Final
 
 import typer
 
+from cluster.deploy.command import manifest
 from cluster.jobs_cli import app as jobs_app
 from pipeline import cli as job
 
 app: Final = typer.Typer()  # the commands about clusters alone
 app.add_typer(jobs_app)
+app.command()(manifest)
 
 
 def joined() -> typer.Typer:

@@ -1,0 +1,1 @@
+"""Files that put dubline onto machines: KubeRay, Kubernetes, systemd, Ray's cluster launcher, the image."""

@@ -1,0 +1,120 @@
+"""The container image: Dockerfile, what is kept out of its build, and the exact versions that go in."""
+
+import importlib.metadata
+from collections.abc import Iterable
+from typing import Final
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cluster.deploy.commands import HOME, WEIGHTS
+from cluster.deploy.options import DeployOptions
+from cluster.deploy.pods import USER
+from pipeline.overrides import ConfigError
+
+_LIBRARIES: Final = (
+    "ca-certificates",  # https
+    "libgl1",
+    "libglib2.0-0",
+    "libxcb1",  # opencv-python links them (media.md 7.9)
+    "openssh-client",
+    "rsync",  # Ray's launcher goes from the head to the workers
+    "wget",  # KubeRay's probes ask with it whether a node is well
+)
+
+DOCKERIGNORE: Final = """\
+# Only what the image is built from.
+*
+!pyproject.toml
+!README.md
+!LICENSE
+!constraints.txt
+!pipeline
+!stages
+!cluster
+!configs
+**/__pycache__
+**/*.py[cod]
+"""
+
+
+def dockerfile(options: DeployOptions) -> str:
+    """Built in the repository's root: `docker build -t NAME .`"""
+    image = options.image
+    base = f"python:{image.python}-slim-bookworm"
+    libraries = " \\\n        ".join(_LIBRARIES)
+    return f"""\
+# Made by `dubline manifest docker`. Build it in the repository's root: docker build -t {image.name} .
+FROM {base} AS wheel
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY pipeline pipeline
+COPY stages stages
+COPY cluster cluster
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM {base}
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# The base image is pinned by its tag; its distribution keeps only the newest version of a package.
+# hadolint ignore=DL3008
+RUN apt-get update \\
+    && apt-get install -y --no-install-recommends \\
+        {libraries} \\
+    && rm -rf /var/lib/apt/lists/* \\
+    && groupadd --gid {USER} dubline \\
+    && useradd --uid {USER} --gid {USER} --create-home --shell /bin/bash dubline \\
+    && install -d -o {USER} -g {USER} {HOME} {WEIGHTS} /scratch
+# Versions before code: a change of the code does not fetch torch anew.
+COPY constraints.txt {HOME}/constraints.txt
+RUN pip install --no-cache-dir --requirement {HOME}/constraints.txt
+COPY --from=wheel /wheels /wheels
+RUN pip install --no-cache-dir --no-deps /wheels/dubline-*.whl && pip check
+COPY configs {HOME}/configs
+ENV PYTHONUNBUFFERED=1 \\
+    PYTHONDONTWRITEBYTECODE=1 \\
+    DUBLINE_WEIGHTS={WEIGHTS}
+USER {USER}:{USER}
+WORKDIR {HOME}
+CMD ["dubline", "--help"]
+"""
+
+
+def constraints(options: DeployOptions) -> str:
+    """Exact versions of all that the image installs: those of this environment, which passed its tests.
+
+    Raises ConfigError for a package that is asked for and not installed here.
+    """
+    found: dict[str, str] = {}
+    extras = ",".join(options.image.extras)
+    wanted = [f"dubline[{extras}]" if extras else "dubline", *options.image.packages]
+    _collect((Requirement(each) for each in wanted), options.image.python, found, set(), asked=True)
+    found.pop("dubline", None)
+    lines = [f"{name}=={version}" for name, version in sorted(found.items())]
+    return "# Made by `dubline manifest docker`.\n" + "\n".join(lines) + "\n"
+
+
+def _collect(
+    requirements: Iterable[Requirement],
+    python: str,
+    found: dict[str, str],
+    seen: set[tuple[str, str]],
+    asked: bool = False,
+) -> None:
+    for requirement in requirements:
+        name = canonicalize_name(requirement.name)
+        for extra in ("", *sorted(requirement.extras)):
+            if (name, extra) in seen:
+                continue
+            seen.add((name, extra))
+            try:
+                there = importlib.metadata.distribution(name)
+            except importlib.metadata.PackageNotFoundError as error:
+                if asked:
+                    raise ConfigError(
+                        f"image: {requirement} is not installed here, so its version cannot be pinned: pip install it"
+                    ) from error
+                continue  # for another system or Python
+            found[name] = there.version
+            environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": extra}
+            needs = (Requirement(each) for each in there.requires or [])
+            _collect((n for n in needs if n.marker is None or n.marker.evaluate(environment)), python, found, seen)

@@ -1,0 +1,108 @@
+"""A systemd service and its timer: every night on one machine, or from one machine to a cluster."""
+
+import re
+from typing import Final
+
+from cluster.deploy.commands import run_command, submit_command
+from cluster.deploy.cron import on_calendar, parse_cron
+from cluster.deploy.options import DeployOptions
+from cluster.deploy.sizes import cache_gb
+
+_STOP_S: Final = 120
+"""Seconds for what is under way to end after SIGTERM; the run then writes its report (exit status 130)."""
+_PLAIN: Final = re.compile(r"[\w@%+=:,./$-]+")
+Unit = dict[str, list[tuple[str, str]]]
+
+
+def service(options: DeployOptions) -> str:
+    """The unit that runs once."""
+    systemd, name = options.systemd, options.name
+    submits = bool(systemd.address)
+    if submits:
+        command = submit_command(options, systemd.address, systemd.prefix)
+    else:
+        command = run_command(options, systemd.prefix)
+    command[0] = f"{systemd.prefix}/bin/dubline"
+    memory = f"{systemd.memory_gib}G" if systemd.memory_gib is not None else "80%"
+    unit = [
+        ("Description", f"dubline: {name}"),
+        ("Wants", "network-online.target"),
+        ("After", "network-online.target"),
+        ("StartLimitIntervalSec", str(round(options.job.hours * 3600 * (options.job.retries + 2)))),
+        ("StartLimitBurst", str(options.job.retries + 1)),
+    ]
+    lines = [
+        ("Type", "oneshot"),
+        ("ExecStart", " ".join(_word(word) for word in command)),
+        ("User", systemd.user),
+        ("SyslogIdentifier", name),
+        ("EnvironmentFile", f"-/etc/dubline/{name}.env"),
+        *(("Environment", _quoted(f"{key}={value}")) for key, value in _environment(options).items()),
+        # Once more where the driver died or the cluster could not be reached (1); not when every film failed (2).
+        ("Restart", "on-failure"),
+        ("RestartSec", "120"),
+        ("RestartPreventExitStatus", "2"),
+        ("SuccessExitStatus", "130"),
+        ("TimeoutStartSec", str(round(options.job.hours * 3600))),
+        ("TimeoutStopSec", str(_STOP_S)),
+        ("KillMode", "mixed"),  # the driver first: it ends its workers
+        ("MemoryMax", memory),
+        ("LimitNOFILE", "65536"),
+        ("TasksMax", "infinity"),
+        ("Nice", "10"),
+        ("IOSchedulingClass", "idle"),
+        ("CacheDirectory", name),
+        ("NoNewPrivileges", "yes"),
+        ("ProtectSystem", "full"),
+        ("ProtectControlGroups", "yes"),
+        ("ProtectKernelModules", "yes"),
+        ("ProtectKernelTunables", "yes"),
+        ("PrivateTmp", "yes"),
+        ("RestrictSUIDSGID", "yes"),
+    ]
+    if submits:
+        lines += [("LoadCredential", f"ray-token:/etc/dubline/{name}.token")]
+    return _text({"Unit": unit, "Service": lines})
+
+
+def timer(options: DeployOptions) -> str:
+    """The unit that starts it."""
+    schedule = options.schedule
+    moments = on_calendar(parse_cron(schedule.cron), schedule.time_zone)
+    lines = [*(("OnCalendar", moment) for moment in moments), ("Persistent", "true"), ("AccuracySec", "1min")]
+    unit: Unit = {"Unit": [("Description", f"dubline: when {options.name} runs")], "Timer": lines}
+    if not schedule.suspend:  # without it `systemctl enable` has nothing to do
+        unit["Install"] = [("WantedBy", "timers.target")]
+    return _text(unit)
+
+
+def _environment(options: DeployOptions) -> dict[str, str]:
+    env = {key: value.replace("%", "%%") for key, value in options.env.items()}
+    if options.systemd.address:
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "%d/ray-token", **env}
+    scratch = options.cluster.cpu.scratch_gib
+    return {
+        "TMPDIR": f"/var/cache/{options.name}",
+        "DUBLINE_CACHE_GB": str(cache_gb(scratch)),
+        "DUBLINE_WEIGHTS": f"{options.systemd.prefix}/weights",
+        **env,
+    }
+
+
+def _word(text: str) -> str:
+    """A word of a command line as systemd reads it, to whom `%` and `$` mean something."""
+    return _quoted(text.replace("%", "%%").replace("$", "$$"))
+
+
+def _quoted(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _text(unit: Unit) -> str:
+    parts = [
+        "\n".join([f"[{section}]", *(f"{key}={value}" for key, value in lines)]) for section, lines in unit.items()
+    ]
+    return "\n\n".join(parts) + "\n"
