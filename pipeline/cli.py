@@ -1,5 +1,6 @@
 """The commands of the job itself: `python -m pipeline`, which runs on a cluster too. `cluster.cli` joins its own."""
 
+import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from pipeline.config import Config, RunSettings, load_config
 from pipeline.demo import make_demo
 from pipeline.doctor import checks, usable_cores
 from pipeline.estimate import readable_size
+from pipeline.logs import Style, style_of
 from pipeline.manifest import ManifestError
 from pipeline.overrides import ConfigError
 from pipeline.plan import plan_films
@@ -27,7 +29,7 @@ from pipeline.report_files import stored_report
 from pipeline.rows import Row
 from pipeline.run import dub
 from pipeline.run import retry as run_again
-from pipeline.terminal import err, out, print_report, print_room, stop, telling
+from pipeline.terminal import err, out, print_report, print_room, stop, tell_report, telling
 from pipeline.weights_cli import WeightsDir, weights_app
 from stages.errors import DubError
 from stages.weights import Weights
@@ -50,6 +52,10 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="One setting, as a.b=value. May be repeated.", metavar="A.B=V")
 ]
 Work = Annotated[str, typer.Option("--work", "-w", help="Work folder: caches, segments, reports. Path or URL.")]
+Log = Annotated[
+    Literal["plain", "json"] | None,
+    typer.Option(help="Log lines as they are, or as JSON. Default: $DUBLINE_LOG, else plain."),
+]
 Commercial = Annotated[
     bool, typer.Option("--commercial", help="Refuse weights whose licence does not clearly allow commercial use.")
 ]
@@ -85,6 +91,7 @@ def run(
         typer.Option(help="What relative paths of the manifest are relative to. Default: the manifest's folder."),
     ] = None,
     commercial: Commercial = False,
+    log: Log = None,
 ) -> None:
     """Dub every film of a manifest.
 
@@ -103,13 +110,14 @@ def run(
     extra += [f"run.fail_on={fail_on}"] if fail_on else []
     extra += [f"mux.container={container}"] if container else []
     extra += ["run.commercial=true"] if commercial else []
+    extra += [f"run.log={log}"] if log else []
     settings = _config(config, [*(overrides or []), *extra])
     try:
         seconds = parse_range(excerpt) if excerpt is not None else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--range") from error
     report = _dub(manifest, settings, work, executor, address, only or [], seconds, base)
-    print_report(report)
+    _ended(report, settings.run.log or style_of())
     raise typer.Exit(report.exit_code(settings.run.fail_on))
 
 
@@ -122,6 +130,7 @@ def retry(
         str | None, typer.Option(help="Ray cluster, such as auto. Default: $RAY_ADDRESS, else one is started here.")
     ] = None,
     commercial: Commercial = False,
+    log: Log = None,
 ) -> None:
     """Run again what a run could not deliver, or delivered with stretches that were passed through unpainted.
 
@@ -131,16 +140,25 @@ def retry(
 
         dubline retry work
     """
+    style = log or style_of()
     report = _watched(
         RunSettings().progress_s,
+        style,
         lambda on_start, on_row: run_again(
-            work, run, executor=executor, address=address, commercial=commercial, on_start=on_start, on_row=on_row
+            work,
+            run,
+            executor=executor,
+            address=address,
+            commercial=commercial,
+            log=style,
+            on_start=on_start,
+            on_row=on_row,
         ),
     )
     if report is None:
         out.print("every film of that run is well")
         return
-    print_report(report)
+    _ended(report, style)
     raise typer.Exit(report.exit_code(report.settings["run"]["fail_on"]))
 
 
@@ -286,6 +304,7 @@ def _dub(
 ) -> RunReport:
     return _watched(
         config.run.progress_s,
+        config.run.log or style_of(),
         lambda on_start, on_row: dub(
             manifest,
             config,
@@ -301,7 +320,17 @@ def _dub(
     )
 
 
-def _watched(progress_s: float, call: Callable[[Callable[[int], None], Callable[[Row], None]], _Told]) -> _Told:
+def _ended(report: RunReport, style: Style) -> None:
+    if style == "json":
+        with telling(style):
+            tell_report(report)
+    else:
+        print_report(report)
+
+
+def _watched(
+    progress_s: float, style: Style, call: Callable[[Callable[[int], None], Callable[[Row], None]], _Told]
+) -> _Told:
     """Run films with a progress line; what keeps a job from starting becomes exit status 1, an interrupt 130."""
 
     def interrupt(*_: object) -> NoReturn:
@@ -311,9 +340,10 @@ def _watched(progress_s: float, call: Callable[[Callable[[int], None], Callable[
     signal.signal(signal.SIGTERM, interrupt)
     shown: list[Progress] = []
     try:
-        with telling(), ExitStack() as stack:
+        say = logging.getLogger("pipeline.progress").info if style == "json" else None
+        with telling(style), ExitStack() as stack:
             return call(
-                lambda films: shown.append(stack.enter_context(Progress(films, out, progress_s))),
+                lambda films: shown.append(stack.enter_context(Progress(films, out, progress_s, say=say))),
                 lambda row: shown[0].add(row),
             )
     except (ManifestError, PreflightError, DubError, OSError) as error:  # OSError: no cluster there, no room to write

@@ -72,6 +72,9 @@ class RunSettings(Settings):
     """Which share of them."""
     progress_s: float = Field(5.0, gt=0)
     """Seconds between two progress lines where there is no terminal."""
+    log: Literal["plain", "json"] | None = None
+    """How the driver and the workers log, `plain` or `json`: one object a line, with run, film, cell or shard, stage
+    and machine. Empty: $DUBLINE_LOG, else plain."""
 
     @field_validator("roots")
     @classmethod

@@ -18,6 +18,8 @@ from pipeline.attempts import Attempts
 from pipeline.config import Config
 from pipeline.guard import guarded
 from pipeline.ledger import WorkFolder
+from pipeline.logs import log_worker
+from pipeline.metrics import STAGE_QUEUED, Sample, StepMeter, send
 from pipeline.pools import OPTIONAL, TASK_CPUS, Pool
 from pipeline.rows import SCHEMA, Row, from_table, to_table
 from pipeline.steps.base import Step
@@ -70,6 +72,7 @@ def run_on_ray(
     told = {"config": config.model_dump_json(), "work": work}
     with ray.data.DataContext.current(context):
         rows = [row.to_dict() for row in films]
+        send([Sample(STAGE_QUEUED, len(rows), (Split.name,))])
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
         for kind in STEPS:
             pool = pools.get(kind.name)
@@ -111,16 +114,18 @@ class Worker:
 
     def __init__(self, name: str, config: str, work: str) -> None:
         self._step, self._ledger = _make(name, config, work), _ledger(work)
+        self._meter = _meter(self._step, waits=True)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows that go on."""
-        return to_table([out for row in from_table(table) for out in guarded(self._step, row, self._ledger)])
+        rows = from_table(table)
+        return to_table([out for row in rows for out in guarded(self._step, row, self._ledger, self._meter)])
 
 
 def run_task(columns: dict[str, Any], name: str, config: str, work: str) -> list[dict[str, Any]]:
     """A step in a Ray task: one row in, any number out."""
     step = _make(name, config, work)
-    return [out.to_dict() for out in guarded(step, Row.from_dict(columns), _ledger(work))]
+    return [out.to_dict() for out in guarded(step, Row.from_dict(columns), _ledger(work), _meter(step, waits=False))]
 
 
 def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:
@@ -130,7 +135,19 @@ def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:
 
 def _make(name: str, config: str, work: str) -> Step:
     kind = next(step for step in STEPS if step.name == name)
-    return kind(Config.model_validate_json(config), work)
+    settings = Config.model_validate_json(config)
+    log_worker(settings.run.log or "plain")
+    return kind(settings, work)
+
+
+def bound_for(row: Row, after: type[Step]) -> str:
+    """The stage that a row is work for once it has left the step `after`; empty: it goes to the driver."""
+    onward = STEPS[STEPS.index(after) + 1 :]
+    return next((kind.name for kind in onward if kind.takes(row)), "")
+
+
+def _meter(step: Step, waits: bool) -> StepMeter:
+    return StepMeter(step.name, lambda row: bound_for(row, type(step)), waits)
 
 
 def _ledger(work: str) -> Attempts:

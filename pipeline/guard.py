@@ -9,9 +9,11 @@ import traceback
 from dataclasses import asdict, replace
 from typing import Final
 
+from pipeline import logs
 from pipeline.attempts import Attempt, Attempts, verdict
 from pipeline.feeding import CORE_GFLOPS, stage_gflop
 from pipeline.job import Job
+from pipeline.metrics import StepMeter
 from pipeline.quarantine import SWALLOWED, put_away
 from pipeline.rows import Row
 from pipeline.steps.base import Step
@@ -23,19 +25,41 @@ _PATIENCE: Final = 5.0
 """How much longer than estimated a network may take on a CPU: cores are slower, and shared with other workers."""
 
 
-def guarded(step: Step, row: Row, ledger: Attempts | None = None) -> list[Row]:
+def guarded(step: Step, row: Row, ledger: Attempts | None = None, meter: StepMeter | None = None) -> list[Row]:
     """The rows that go on for a row; one that is no work for the step goes on untouched.
 
     With a ledger (on Ray) the step has a deadline and its tries are counted; in the user's own process a crash or a
-    hang is the user's to see.
+    hang is the user's to see. With a meter all of it is counted.
     """
     if not step.takes(row):
         return [row]
     job = Job.model_validate_json(row.job)
+    with logs.about(**logs.facts_of(step.name, row, job)):
+        made = _tried(step, row, job, ledger, meter)
+        if meter is not None:
+            meter.ended(row, made)
+        _tell(step.name, made)
+    return made
+
+
+def _tell(stage: str, made: list[Row]) -> None:
+    failed = next((out for out in made if out.failed and out.stage == stage), None)
+    if failed is not None:
+        logs.rows.warning("%s: %s", failed.code, failed.message, extra={"facts": {"code": failed.code}})
+    else:
+        seconds = made[0].facts.get("s", {}).get(stage, 0.0)
+        logs.rows.info("done in %.2f s", seconds, extra={"facts": {"seconds": seconds}})
+
+
+def _tried(step: Step, row: Row, job: Job, ledger: Attempts | None, meter: StepMeter | None) -> list[Row]:
     try:
         if ledger is None:
             return list(step(row))
         died = ledger.died(step.name, row, job)
+        if meter is not None:
+            meter.begun(retried=0 < len(died) < step.config.run.max_attempts)
+        if died:
+            logs.rows.warning("its worker died %d times, last on %s", len(died), died[-1].host)
         if len(died) >= step.config.run.max_attempts:
             return _failed(step, row, job, *verdict(died, row), attempts=died)
         with ledger.under_way(step.name, row, job, deadline_s(step, row, job)):

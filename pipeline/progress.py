@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 
 from rich.console import Console
 from rich.live import Live
@@ -14,13 +16,19 @@ from pipeline.rows import Row
 class Progress:
     """Counts rows and says where the run stands. Use as a context manager. `clock` gives seconds.
 
-    A thread of its own speaks, so that a long shard or the start of a cluster is not silence.
+    With `say` every line goes there, whatever the console is. A thread of its own speaks, so that a long shard or the
+    start of a cluster is not silence.
     """
 
     def __init__(
-        self, films: int, console: Console, every_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        films: int,
+        console: Console,
+        every_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        say: Callable[[str], object] | None = None,
     ) -> None:
-        self._films, self._console, self._every_s, self._clock = films, console, every_s, clock
+        self._films, self._every_s, self._clock = films, every_s, clock
         self._began = clock()
         self._working: float | None = None
         self._known: dict[str, int] = {}
@@ -28,10 +36,12 @@ class Progress:
         self._planned: set[str] = set()
         self._cells = self._cells_done = self._shards = self._shards_done = self._frames_done = 0
         self._over = threading.Event()
-        self._speaker = threading.Thread(target=self._speak, name="progress", daemon=True)
+        self._say = say or partial(console.print, highlight=False)
+        # With the context of who starts it: its lines say which run.
+        self._speaker = threading.Thread(target=copy_context().run, args=[self._speak], name="progress", daemon=True)
         self._live = (
             Live(console=console, transient=True, get_renderable=lambda: Text(self.line()))
-            if console.is_terminal
+            if console.is_terminal and say is None
             else None
         )
 
@@ -96,7 +106,7 @@ class Progress:
 
     def _speak(self) -> None:
         while not self._over.wait(self._every_s):
-            self._console.print(self.line(), highlight=False)
+            self._say(self.line())
 
 
 def _clock_time(seconds: float) -> str:

@@ -101,6 +101,8 @@ class RunReport:
         self.wall_s = 0.0
         self._shards: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         self.shards_done = 0
+        self.tally: dict[tuple[str, str], tuple[int, int]] = {}
+        """(shards, frames) that ended, by code and `how_made`; without those of `given_up`."""
 
     def __enter__(self) -> "RunReport":
         return self
@@ -150,7 +152,11 @@ class RunReport:
             self.shards_done += 1
             there = row.facts.get("kept", False) or row.facts.get("copied", False)
             film.shards_made += row.code == "ok" and not there
-            self._shards.write(json.dumps(_finite(_shard(row)), allow_nan=False) + "\n")
+            record = _shard(row)
+            kind = row.code, how_made(record)
+            shards, frames = self.tally.get(kind, (0, 0))
+            self.tally[kind] = shards + 1, frames + record.get("frames", 0)
+            self._shards.write(json.dumps(_finite(record), allow_nan=False) + "\n")
 
     def unfinished(self) -> list[str]:
         """Ids of films that neither came out nor failed."""
@@ -159,6 +165,11 @@ class RunReport:
     def gave_up(self, film_id: str) -> Row | None:
         """The first shard that keeps an unfinished film from being delivered."""
         return next(iter(self._gave_up.get(film_id, {}).values()), None)
+
+    @property
+    def given_up(self) -> list[Row]:
+        """Shards that could be passed through, and were not."""
+        return [row for film in self._gave_up.values() for row in film.values()]
 
     @property
     def all_films(self) -> list[FilmReport]:
@@ -183,7 +194,7 @@ class RunReport:
         for line in self._shards:
             yield json.loads(line)
         self._shards.seek(0, 2)
-        for row in (row for film in self._gave_up.values() for row in film.values()):
+        for row in self.given_up:
             yield _finite(_shard(row))
 
     def write(self, file: IO[str]) -> None:
@@ -248,6 +259,11 @@ def _without_secrets(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_secrets(inner) for key, inner in value.items()}
     return [_without_secrets(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def how_made(shard: Mapping[str, Any]) -> str:
+    """Where a shard's frames come from, of its record in the report: made, kept from an earlier run, or copied."""
+    return "kept" if shard.get("kept") else "copied" if shard.get("copied") else "made"
 
 
 def _shard(row: Row) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel
 
+from pipeline import logs
 from pipeline.breaker import Breaker
 from pipeline.choice import choose_films
 from pipeline.config import Config, RunSettings
@@ -25,6 +26,7 @@ from pipeline.leases import Alive, Lease
 from pipeline.ledger import WorkFolder
 from pipeline.licences import check_licences, commercially
 from pipeline.manifest import ManifestError, Problem, read_manifest
+from pipeline.metrics import RunMeter
 from pipeline.placing import mkv_taken
 from pipeline.pools import plan_pools
 from pipeline.recipe import recipes_of, settle_devices
@@ -95,14 +97,15 @@ def retry(
     executor: Executor = "inline",
     address: str | None = None,
     commercial: bool = False,
+    log: logs.Style | None = None,
     on_start: Callable[[int], None] | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> RunReport | None:
     """Run again the films of a run that failed or have stretches that were passed through.
 
     `run`: its id; None: the last one in the work folder. Rows and settings are those of that run; `commercial` asks for
-    `run.commercial` on top. None when all its films are well. Raises ManifestError when there is no such run, else as
-    `dub` does.
+    `run.commercial` on top, `log` for another `run.log`. None when all its films are well. Raises ManifestError when
+    there is no such run, else as `dub` does.
     """
     record = find_run(WorkFolder(_absolute_work(work)), run)
     films = record.unwell()
@@ -110,6 +113,9 @@ def retry(
         return None
     if commercial:
         record = replace(record, config=commercially(record.config))
+    if log is not None:
+        settings = record.config.run.model_copy(update={"log": log})
+        record = replace(record, config=record.config.model_copy(update={"run": settings}))
     return _run(replace(record, films=films), [], work, executor, address, on_start, on_row, again=True)
 
 
@@ -132,11 +138,19 @@ def _run(
     execute, settled = _executor(executor, address, config, work, films)
     write_run(folder, run, record)
     passes_through = config.run.on_shard_failure == "passthrough"
-    with RunReport(run, settled.model_dump(mode="json"), passes_through) as report:
+    with logs.about(run=run), RunReport(run, settled.model_dump(mode="json"), passes_through) as report:
         for film in films:
             report.expect(film)
         for problem in problems:
             report.refuse(problem.line, problem.id or "", str(problem))
+        meter = RunMeter(report, work) if executor == "ray" else None
+
+        def seen(row: Row) -> None:
+            if meter is not None:
+                meter.add(row)
+            if on_row is not None:
+                on_row(row)
+
         if on_start is not None:
             on_start(len(films))
         began = time.monotonic()
@@ -157,10 +171,12 @@ def _run(
         try:
             with Alive(folder, run, config.run.lease_s):
                 breaker = Breaker(config.run.breaker_last, config.run.breaker_share)
-                _passes(jobs, breaker, execute, report, on_row, lambda: _wait(report, folder, config.run))
+                _passes(jobs, breaker, execute, report, seen, lambda: _wait(report, folder, config.run))
                 _give_back(report, folder, config)
         finally:  # an interrupted run has a report too
             report.wall_s = time.monotonic() - began
+            if meter is not None:
+                meter.close()
             codes = {film.id: film.code for film in report.films.values()}
             write_run(folder, run, replace(record, codes=codes))
             publish_report(report, work)
@@ -174,7 +190,7 @@ def _passes(
     breaker: Breaker,
     execute: Execute,
     report: RunReport,
-    on_row: Callable[[Row], None] | None,
+    on_row: Callable[[Row], None],
     wait: Callable[[], bool],
 ) -> None:
     """Run the films until each has come out or failed, or `wait` finds that the rest stay another run's.
@@ -194,8 +210,7 @@ def _passes(
                 for row in rows:
                     report.add(row)
                     breaker.add(row)
-                    if on_row is not None:
-                        on_row(row)
+                    on_row(row)
                     if breaker.tripped:
                         break
         except ClusterError as error:
@@ -259,7 +274,12 @@ def _settled(config: Config) -> Config:
     for path in WEIGHTS:
         config = _absolute(config, *path)
     detector = resolve_detector(config.faces, Weights(folder))
-    return config.model_copy(update={"faces": config.faces.model_copy(update={"detector": detector})})
+    return config.model_copy(
+        update={
+            "faces": config.faces.model_copy(update={"detector": detector}),
+            "run": config.run.model_copy(update={"log": config.run.log or logs.style_of()}),
+        }
+    )
 
 
 def _absolute(settings: _Given, name: str, *inner: str) -> _Given:

@@ -12,34 +12,54 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.estimate import disks, readable_size, total
+from pipeline.logs import LOGGERS, JsonLines, Printed, Style, about
 from pipeline.plan import PlannedFilm
 from pipeline.report import RunReport
 from pipeline.report_files import page_of
 from pipeline.report_html import exit_meaning
 from stages.urls import without_secrets
 
+_log = logging.getLogger(__name__)
 _LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
 out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
-class _Lines(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        out.print(without_secrets(record.getMessage()))
+def _print(line: str) -> None:
+    out.print(without_secrets(line))
 
 
 @contextmanager
-def telling() -> Iterator[None]:
-    """While the block runs, what `pipeline` logs (from `info` up) is printed, a line each."""
-    logger, handler = logging.getLogger("pipeline"), _Lines(logging.INFO)
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+def telling(style: Style = "plain") -> Iterator[None]:
+    """While the block runs, what is logged from `info` up is printed, a line each: what `pipeline` has to say to the
+    user, or as JSON lines everything."""
+    json_lines = style == "json"
+    names = LOGGERS if json_lines else ("pipeline",)
+    formatter = JsonLines() if json_lines else logging.Formatter("%(message)s")
+    handler = Printed(formatter, typer.echo if json_lines else _print)
+    loggers = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
+    for logger, _ in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+        for logger, level in loggers:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+def tell_report(report: RunReport) -> None:
+    """How a run ended as log records, one a film."""
+    with about(run=report.run):
+        for film in report.all_films:
+            facts = {"film": film.id or f"line {film.line}", "code": film.code, "frames": film.frames}
+            level = logging.WARNING if film in report.failed else logging.INFO
+            _log.log(level, "%s: %s", film.code, film.message or film.output, extra={"facts": facts})
+        good = len(report.all_films) - len(report.failed)
+        _log.info(
+            "%d of %d films delivered in %.1f s; report: %s", good, len(report.all_films), report.wall_s, report.url
+        )
 
 
 def print_report(report: RunReport) -> None:

@@ -62,8 +62,9 @@ class Step(ABC):
         self.work = WorkFolder(work)
         self.weights = Weights(config.weights_dir)
 
+    @staticmethod
     @abstractmethod
-    def takes(self, row: Row) -> bool:
+    def takes(row: Row) -> bool:
         """Whether the row is work for this step; every other row goes on as it is."""
 
     def __call__(self, row: Row) -> Iterator[Row]:

@@ -30,7 +30,8 @@ class MakeCast(Step):
     name = "cast"
     whole_film = True
 
-    def takes(self, row: Row) -> bool:  # noqa: D102
+    @staticmethod
+    def takes(row: Row) -> bool:  # noqa: D102
         return row.kind == "cell" and row.ready
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102

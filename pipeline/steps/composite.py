@@ -25,7 +25,8 @@ class PaintSegment(Step):
         """The stage, its threads set."""
         return Composite(self.config.composite, self.config.encode, self.config.media)
 
-    def takes(self, row: Row) -> bool:  # noqa: D102
+    @staticmethod
+    def takes(row: Row) -> bool:  # noqa: D102
         return row.waits
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102

@@ -25,7 +25,8 @@ class CutCrops(Step):
         """The landmark model, loaded."""
         return build_landmarker(self.config.crops.landmarks, self.weights)
 
-    def takes(self, row: Row) -> bool:  # noqa: D102
+    @staticmethod
+    def takes(row: Row) -> bool:  # noqa: D102
         return row.waits and row.facts["painted"] > 0
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102

@@ -22,7 +22,8 @@ class EnhanceFaces(Step):
         """The network, loaded."""
         return GfpganRestorer.from_settings(self.config.enhance, self.weights)
 
-    def takes(self, row: Row) -> bool:  # noqa: D102
+    @staticmethod
+    def takes(row: Row) -> bool:  # noqa: D102
         return row.waits and len(row.payload) > 0 and Job.model_validate_json(row.job).enhance != "none"
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102

@@ -23,7 +23,8 @@ class FindFaces(Step):
         """The detector, loaded."""
         return Faces(self.config.faces, self.weights, self.config.media.untagged_matrix)
 
-    def takes(self, row: Row) -> bool:  # noqa: D102
+    @staticmethod
+    def takes(row: Row) -> bool:  # noqa: D102
         return row.kind == "cell" and not row.ready
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102

@@ -58,7 +58,8 @@ class DrawLips(Step):
     def _generators(self) -> dict[str, Generator]:
         return {}
 
-    def takes(self, row: Row) -> bool:  # noqa: D102
+    @staticmethod
+    def takes(row: Row) -> bool:  # noqa: D102
         return row.waits and len(row.payload) > 0
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102

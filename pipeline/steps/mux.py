@@ -31,7 +31,8 @@ class MuxFilm(Step):
     name = "mux"
     whole_film = True
 
-    def takes(self, row: Row) -> bool:  # noqa: D102
+    @staticmethod
+    def takes(row: Row) -> bool:  # noqa: D102
         return row.kind == "shard" and row.ready
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102

@@ -28,7 +28,8 @@ class PassThrough(PaintSegment):
 
     name = "passthrough"
 
-    def takes(self, row: Row) -> bool:  # noqa: D102
+    @staticmethod
+    def takes(row: Row) -> bool:  # noqa: D102
         return gave_up(row) and Job.model_validate_json(row.job).pass_through
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102

@@ -35,7 +35,8 @@ class Split(Step):
     name = "split"
     whole_film = True
 
-    def takes(self, row: Row) -> bool:  # noqa: D102
+    @staticmethod
+    def takes(row: Row) -> bool:  # noqa: D102
         return row.kind == "film"
 
     def run(self, row: Row, job: Job) -> Iterator[Row]:  # noqa: D102

@@ -19,9 +19,18 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:  # workers have the environment that Ray is started with
         for name, value in environment(folder).items():
             patch.setenv(name, value)
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        told = {"metrics_report_interval_ms": 1000}
+        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _system_config=told)
     yield folder
     ray.shutdown()
+
+
+@pytest.fixture
+def poisoned(ray_cluster: Path) -> Iterator[Path]:
+    """The folder whose files poison the workers; empty before and after."""
+    yield ray_cluster
+    for file in ray_cluster.iterdir():
+        file.unlink()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Rows that kill, hang or break their workers, and workers that are killed, on a real Ray."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ WORDS = {
     "hang": "timeout",
     "cuda": "internal",
 }
-
-
-@pytest.fixture
-def poisoned(ray_cluster: Path) -> Iterator[Path]:
-    """The folder whose files poison the workers; empty before and after."""
-    yield ray_cluster
-    for file in ray_cluster.iterdir():
-        file.unlink()
 
 
 @pytest.mark.parametrize(
