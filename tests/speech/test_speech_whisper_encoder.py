@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration, Whisper
 
 from stages.arrays import F32
 from stages.errors import DubError
+from stages.speech.hearing import WHISPER_FILES
 from stages.speech.whisper import WhisperFeatures
 from stages.speech.whisper.encoder import Sizes, load, skeleton
+from stages.speech.whisper.files import find
+from stages.weights import REGISTRY, Weights
 from tests.speech.whisper_files import TINY, shapes, state, write
 
 MEL = np.random.default_rng(5).uniform(-1, 1.5, (80, 3000)).astype(np.float32)
@@ -58,10 +62,15 @@ def test_the_folder_above_will_do(tmp_path: Path):
     assert torch.equal(load(tmp_path).conv1.bias, state(seed=1)["conv1.bias"])
 
 
-def test_safetensors_come_before_the_pickle(tmp_path: Path):
-    write(tmp_path, seed=1, layout="pickle")
-    write(tmp_path, seed=2, layout="safetensors")
-    assert torch.equal(load(tmp_path).conv1.bias, state(seed=2)["conv1.bias"])
+def test_the_file_that_is_checked_comes_before_one_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path / "whisper", seed=1, layout="pickle")
+    write(tmp_path / "whisper", seed=2, layout="safetensors")
+    for name in WHISPER_FILES:
+        monkeypatch.setitem(REGISTRY, name, replace(REGISTRY[name], sha256=None))
+    weights = Weights(str(tmp_path))
+    folder = weights.layout(WHISPER_FILES)
+    assert set(find(folder)) == {weights.path(name) for name in WHISPER_FILES}
+    assert torch.equal(load(folder).conv1.bias, state(seed=1)["conv1.bias"])
 
 
 def test_sizes_come_from_the_configuration(tmp_path: Path):

@@ -33,8 +33,9 @@ class Layout:
 
 
 def find(folder: Path, version: Version) -> Layout:
-    """The files in `folder`: a `.safetensors` of the same name is taken before the official pickle.
+    """The files in `folder`: the official ones, and where one is not there a `.safetensors` of the same name.
 
+    In this order, because in the weights folder it is the official ones that are checked and that keys tell apart.
     Raises DubError `weights_missing`, naming the file that is not there and the command that fetches it.
     """
     name, file = _UNET[version]
@@ -56,7 +57,7 @@ def _config(path: Path, version: Version) -> Path:
 
 
 def _weights(path: Path, version: Version) -> Path:
-    for candidate in (path.with_suffix(".safetensors"), path):
+    for candidate in (path, path.with_suffix(".safetensors")):
         if candidate.is_file():
             return candidate
     raise _absent(path, version)

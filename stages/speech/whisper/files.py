@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Final
 
 CONFIG: Final = "config.json"
-_WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")
+_WEIGHTS: Final = ("pytorch_model.bin", "model.safetensors")
+"""The first is the one that is checked in the weights folder: another beside it must not be taken in its place."""
 
 
 def find(folder: Path) -> tuple[Path, Path]:

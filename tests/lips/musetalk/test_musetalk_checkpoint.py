@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from safetensors.torch import save_file
 from stages.errors import DubError
 from stages.lips.musetalk import checkpoint, layout
 from stages.lips.musetalk.layout import Layout
+from stages.lips.musetalk.settings import MuseTalkSettings
+from stages.lips.musetalk.spec import MuseTalkSpec
+from stages.weights import REGISTRY, Weights
 from tests.lips.musetalk import checkpoints
 from tests.lips.musetalk.checkpoints import OFFICIAL_UNET, OFFICIAL_VAE, SMALL_UNET, SMALL_VAE
 
@@ -97,17 +101,31 @@ def test_vae_with_todays_names_in_the_legacy_folder(folder: Path) -> None:
     load(folder)
 
 
-def test_safetensors_are_taken_before_the_pickles(folder: Path) -> None:
+def test_safetensors_are_taken_where_the_pickles_are_not_there(folder: Path) -> None:
     save_file(checkpoints.noise(UNet2DConditionModel, SMALL_UNET, seed=2), folder / "musetalkV15/unet.safetensors")
     vae = checkpoints.old_names(checkpoints.noise(AutoencoderKL, SMALL_VAE, seed=2))
     save_file(vae, folder / "sd-vae/diffusion_pytorch_model.safetensors")
     for file in (UNET, VAE):
-        (folder / file).write_bytes(b"never opened")
+        (folder / file).unlink()
     unet, _ = load(folder)
-    assert layout.find(folder, "1.5").unet.suffix == ".safetensors"
     assert torch.equal(
         unet.conv_in.weight, checkpoints.noise(UNet2DConditionModel, SMALL_UNET, seed=2)["conv_in.weight"]
     )
+
+
+def test_a_file_beside_those_that_were_checked_is_not_loaded_in_their_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sha256, licence and keys are those of the registry's files; a model page's checkout has both kinds."""
+    for name in layout.NAMES["1.5"]:
+        monkeypatch.setitem(REGISTRY, name, replace(REGISTRY[name], sha256=None))
+    for file in (UNET, VAE):
+        (folder / file).with_suffix(".safetensors").write_bytes(b"never opened")
+    weights = Weights(str(folder))
+    spec = MuseTalkSpec(MuseTalkSettings(), "cpu")
+    spec.load(weights)
+    checked = {weights.path(name) for name in spec.weights()}
+    assert set(layout.find(weights.layout(spec.weights()), "1.5").files) == checked
 
 
 @pytest.mark.parametrize("path", [UNET, UNET_JSON, VAE, VAE_JSON])
