@@ -1,7 +1,7 @@
 """How a film's faces are redrawn: its generator, where the patches are seen, and who sharpens them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from pipeline.config import Config
 from pipeline.film import Film
@@ -9,6 +9,7 @@ from stages.crops.types import CONTEXT_PX, CropWish
 from stages.enhance.enhance import enhance_key
 from stages.gpu import CONTEXT_GIB, network_gib
 from stages.lips.generators import spec_of
+from stages.lips.parsing.masks import MASK_PX
 from stages.lips.parsing.settings import parsing_key
 from stages.lips.spec import GeneratorSpec
 from stages.lips.types import Device, MaskMode
@@ -47,7 +48,7 @@ class Recipe:
     def longest_shard(self) -> int:
         """Most frames whose faces fit a row."""
         crop = self.crop
-        pixels = crop.px**2 * 3 + (CONTEXT_PX**2 * 3 if crop.context else 0) + (crop.px**2 if self.parsed else 0)
+        pixels = crop.px**2 * 3 + (CONTEXT_PX**2 * 3 if crop.context else 0) + (MASK_PX**2 if self.parsed else 0)
         return MAX_PAYLOAD // (pixels + _ITEM)
 
     @property
@@ -72,9 +73,10 @@ class Recipe:
         return tuple(specs)
 
     def key(self, config: Config, weights: Weights) -> str:
-        """What patches and masks depend on besides crops, landmarks and speech."""
+        """What patches and masks depend on besides the film, its landmarks and the speech."""
         lips = config.lips
-        parts = [self.spec.key(weights), hearing_key(self.spec.hears, config.speech, weights, lips.device)]
+        parts = [self.spec.key(weights), asdict(self.crop), self.spec.speech_shift_s]
+        parts.append(hearing_key(self.spec.hears, config.speech, weights, lips.device))
         if self.mask != "landmarks":
             parts.append(parsing_key(lips.parsing, self.mask, lips.device, weights))
         if self.enhanced:

@@ -107,7 +107,7 @@ class DrawLips(Step):
         return windows
 
     def _masks(self, job: Job, recipe: Recipe, stack: FaceStack) -> U8:
-        """uint8 [m, px, px] on the grid of the boxes."""
+        """uint8 [m, MASK_PX, MASK_PX] on the grid of the boxes."""
         settings, mode = self.config.lips.parsing, recipe.mask
         context, places = stack.context, stack.context_boxes
         assert context is not None

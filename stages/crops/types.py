@@ -58,7 +58,7 @@ class FaceStack:
     context_boxes: I32 | None = None
     """[m, 4] x0, y0, x1, y1 whole px of the full frame: the square that `context` shows; may reach beyond it."""
     masks: U8 | None = None
-    """[m, px, px] on the grid of `boxes`, 0 unseen to 255 painted: where a patch is seen. None: a mask from the
+    """[m, k, k] on the grid of `boxes`, 0 unseen to 255 painted: where a patch is seen. None: a mask from the
     landmarks."""
 
     @property

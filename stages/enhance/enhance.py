@@ -68,7 +68,8 @@ def enhance_key(settings: EnhanceSettings, weights: Weights) -> str:
     `settings.model` is not asked: a film's row may want what the settings do not.
     """
     # All the others: even the number of threads moves single values by one code.
-    return digest(STAGE_VERSION, settings.model_dump(exclude={"model"}), weights.sha256(settings.weights))
+    own = settings.model_dump(exclude={"model", "weights"})
+    return digest(STAGE_VERSION, own, weights.sha256(settings.weights))
 
 
 def enhance(stack: FaceStack, restorer: Restorer, settings: EnhanceSettings) -> FaceStack:

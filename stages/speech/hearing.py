@@ -63,4 +63,4 @@ def hearing_key(hears: Hears, settings: SpeechSettings, weights: Weights, device
     if hears == "mel":
         return hears
     seen = [weights.sha256(file) for file in weights_heard_with(hears, settings)]
-    return digest(WHISPER_VERSION, hears, settings.whisper, device, seen)
+    return digest(WHISPER_VERSION, hears, settings.whisper.model_dump(exclude={"weights"}), device, seen)

@@ -21,9 +21,9 @@ class Wav2LipSpec(GeneratorSpec):
     """3.967 GMAC (wav2lip.md 0)."""
 
     def __init__(self, settings: Wav2LipSettings, device: Device) -> None:
-        self._settings, self._device = settings, device
-        self.speech_shift_s = settings.speech_shift_s
         self.networks = settings.mode != "onnx"
+        self._settings, self._device = settings, device if self.networks else "cpu"
+        self.speech_shift_s = settings.speech_shift_s
         self.gpu_gib = network_gib(_PARAMETERS, settings.dtype, settings.batch_size or _BATCH_GPU, _ITEM_MIB)
 
     def weights(self) -> tuple[str, ...]:  # noqa: D102
@@ -31,10 +31,10 @@ class Wav2LipSpec(GeneratorSpec):
 
     def key(self, weights: Weights) -> str:  # noqa: D102
         # All of them: even the number of threads moves single values by one code.
-        return digest(VERSION, "wav2lip", self._settings, self._device, weights.sha256(self._settings.weights))
+        own = self._settings.model_dump(exclude={"weights"})
+        return digest(VERSION, "wav2lip", own, self._device, weights.sha256(self._settings.weights))
 
     def load(self, weights: Weights) -> Generator:  # noqa: D102
         from stages.lips.wav2lip.generator import Wav2LipGenerator  # torch only where it is needed
 
-        device = self._device if self.networks else "cpu"
-        return Wav2LipGenerator.from_settings(self._settings, weights.path(self._settings.weights), device)
+        return Wav2LipGenerator.from_settings(self._settings, weights.path(self._settings.weights), self._device)
