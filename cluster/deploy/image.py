@@ -1,7 +1,9 @@
 """The container image: Dockerfile, what is kept out of its build, and the exact versions that go in."""
 
 import importlib.metadata
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from packaging.requirements import Requirement
@@ -12,6 +14,7 @@ from cluster.deploy.options import DeployOptions
 from cluster.deploy.pods import USER
 from pipeline.overrides import ConfigError
 
+_PROJECT: Final = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _LIBRARIES: Final = (
     "ca-certificates",  # https
     "libgl1",
@@ -82,39 +85,49 @@ CMD ["dubline", "--help"]
 def constraints(options: DeployOptions) -> str:
     """Exact versions of all that the image installs: those of this environment, which passed its tests.
 
-    Raises ConfigError for a package that is asked for and not installed here.
+    Raises ConfigError outside of a checkout, for an extra that there is not, and for a package that is not installed
+    here.
     """
-    found: dict[str, str] = {}
-    extras = ",".join(options.image.extras)
-    wanted = [f"dubline[{extras}]" if extras else "dubline", *options.image.packages]
-    _collect((Requirement(each) for each in wanted), options.image.python, found, set(), asked=True)
-    found.pop("dubline", None)
-    lines = [f"{name}=={version}" for name, version in sorted(found.items())]
+    extras, python = options.image.extras, options.image.python
+    found: dict[str, tuple[str, set[str]]] = {}
+    wanted = [*_own(extras), *(Requirement(each) for each in options.image.packages)]
+    _collect(wanted, {"python_version": python, "python_full_version": f"{python}.0"}, found, asked=True)
+    lines = [f"{name}=={version}" for name, (version, _) in sorted(found.items())]
     return "# Made by `dubline manifest docker`.\n" + "\n".join(lines) + "\n"
+
+
+def _own(extras: Sequence[str]) -> list[Requirement]:
+    if not _PROJECT.is_file():
+        raise ConfigError("the image is built from a checkout of dubline: run this in one")
+    project = tomllib.loads(_PROJECT.read_text())["project"]
+    optional = project["optional-dependencies"]
+    unknown = [extra for extra in extras if extra not in optional]
+    if unknown:
+        raise ConfigError(f"image.extras: {', '.join(unknown)}: there are {', '.join(optional)}")
+    return [Requirement(text) for text in [*project["dependencies"], *(n for e in extras for n in optional[e])]]
 
 
 def _collect(
     requirements: Iterable[Requirement],
-    python: str,
-    found: dict[str, str],
-    seen: set[tuple[str, str]],
+    environment: Mapping[str, str],
+    found: dict[str, tuple[str, set[str]]],
     asked: bool = False,
 ) -> None:
+    """Put what is installed of `requirements`, and of all they need, into `found`: version, extras gone through."""
     for requirement in requirements:
         name = canonicalize_name(requirement.name)
-        for extra in ("", *sorted(requirement.extras)):
-            if (name, extra) in seen:
-                continue
-            seen.add((name, extra))
-            try:
-                there = importlib.metadata.distribution(name)
-            except importlib.metadata.PackageNotFoundError as error:
-                if asked:
-                    raise ConfigError(
-                        f"image: {requirement} is not installed here, so its version cannot be pinned: pip install it"
-                    ) from error
-                continue  # for another system or Python
-            found[name] = there.version
-            environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": extra}
-            needs = (Requirement(each) for each in there.requires or [])
-            _collect((n for n in needs if n.marker is None or n.marker.evaluate(environment)), python, found, seen)
+        try:
+            there = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError as error:
+            if asked:
+                raise ConfigError(
+                    f"image: {requirement} is not installed here, so its version cannot be pinned: pip install it, or "
+                    "take it out of image.extras and image.packages"
+                ) from error
+            continue  # for another system or Python
+        _, seen = found.setdefault(name, (there.version, set()))
+        for extra in {"", *requirement.extras} - seen:
+            seen.add(extra)
+            needs = [Requirement(text) for text in there.requires or []]
+            wanted = [n for n in needs if n.marker is None or n.marker.evaluate({**environment, "extra": extra})]
+            _collect(wanted, environment, found)

@@ -11,6 +11,8 @@ from pipeline.config import Config
 from pipeline.overrides import ConfigError
 
 _TOKEN: Final = "/home/dubline/.ray/auth_token"  # noqa: S105 - a path, in the image's home
+_SYSTEM_GIB: Final = 100
+"""Of the disk for the machine's own system with NVIDIA's libraries, the container image and the weights."""
 _AWS: Final = {
     0: {2: "m7i.large", 4: "m7i.xlarge", 8: "m7i.2xlarge", 16: "m7i.4xlarge", 32: "m7i.8xlarge"},
     1: {4: "g6.xlarge", 8: "g6.2xlarge", 16: "g6.4xlarge", 32: "g6.8xlarge"},
@@ -38,7 +40,6 @@ def launcher(options: DeployOptions, config: Config) -> Doc:
             "min_workers": group.least,
             "max_workers": group.most,
         }
-    stores = {group.store_bytes for group in made}
     return {
         "cluster_name": options.name,
         "max_workers": sum(group.most for group in made),
@@ -67,7 +68,8 @@ def launcher(options: DeployOptions, config: Config) -> Doc:
         ],
         "worker_start_ray_commands": [
             "ray stop",
-            f"ray start --address=$RAY_HEAD_IP:6379 --object-store-memory={min(stores)}",
+            # Ray's own object store, 30 % of the memory, is more than workers need (`Group.store_gib`).
+            "ray start --address=$RAY_HEAD_IP:6379",
         ],
     }
 
@@ -116,7 +118,7 @@ def _node_type(options: DeployOptions, machine: MachineOptions, resources: Doc, 
 
 
 def _aws(options: DeployOptions, machine: MachineOptions) -> Doc:
-    disk = {"VolumeSize": machine.scratch_gib, "VolumeType": "gp3", "Encrypted": True}
+    disk = {"VolumeSize": machine.scratch_gib + _SYSTEM_GIB, "VolumeType": "gp3", "Encrypted": True}
     config: Doc = {
         "InstanceType": _instance(_AWS, machine, "aws"),
         "BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": disk}],
@@ -135,7 +137,7 @@ def _gcp(options: DeployOptions, machine: MachineOptions) -> Doc:
     gpus = getattr(machine, "gpus", 0)
     family = "common-cu124-debian-11" if gpus else "common-cpu"
     image = options.launcher.machine_image or f"projects/deeplearning-platform-release/global/images/family/{family}"
-    disk: Doc = {"diskSizeGb": machine.scratch_gib, "sourceImage": image}
+    disk: Doc = {"diskSizeGb": machine.scratch_gib + _SYSTEM_GIB, "sourceImage": image}
     config: Doc = {
         "machineType": _instance(_GCP, machine, "gcp"),
         "disks": [{"boot": True, "autoDelete": True, "type": "PERSISTENT", "initializeParams": disk}],

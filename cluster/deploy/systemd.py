@@ -105,4 +105,4 @@ def _text(unit: Unit) -> str:
     parts = [
         "\n".join([f"[{section}]", *(f"{key}={value}" for key, value in lines)]) for section, lines in unit.items()
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(["# Made by `dubline manifest systemd`; docs/deploy.md.", *parts]) + "\n"

@@ -1,0 +1,89 @@
+"""The launcher's file: Ray's own schema and checks take it, and what it runs are options that Ray has."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import ray
+import typer.main
+from hypothesis import given, settings
+from jsonschema import Draft7Validator
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.scripts import scripts
+
+from cluster.cli import joined
+from cluster.deploy.launcher import launcher
+from pipeline.config import load_config
+from pipeline.overrides import ConfigError
+from tests.cluster.deployed import options, problems, some_options
+
+_SCHEMA = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+
+
+def _made(values, cloud):
+    machines = values.get("cluster", {"gpu": {"gpus": 1, "most": 1, "cpus": 8}})
+    named = {
+        group: {**machine, "instance": "any.large"} for group, machine in machines.items() if group in ("cpu", "gpu")
+    }
+    chosen = options(**{**values, "cluster": {**machines, **named}, "launcher": {"cloud": cloud}})
+    return chosen, launcher(chosen, load_config(chosen.job.config))
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_ray_takes_the_file(cloud):
+    validator = Draft7Validator(_SCHEMA)
+
+    @settings(max_examples=8)
+    @given(some_options)
+    def check(values):
+        _, made = _made(values, cloud)
+        assert [error.message for error in validator.iter_errors(made)] == []
+        validate_config(prepare_config(made))  # min and max of workers, which node types there are
+
+    check()
+
+
+def test_a_key_that_ray_does_not_know_is_found():
+    _, made = _made({}, "aws")
+    assert problems(_SCHEMA, {**made, "available_nodes": {}})
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_its_commands_are_ones_that_ray_and_dubline_read(cloud):
+    _, made = _made({}, cloud)
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        words = shlex.split(made[key][-1])
+        assert words[:2] == ["ray", "start"]
+        scripts.start.make_context("start", words[2:])
+    assert made["setup_commands"]
+    fetch = typer.main.get_command(joined()).commands["weights"].commands["fetch"]
+    for line in made["setup_commands"]:
+        words = shlex.split(line)
+        assert words[:3] == ["dubline", "weights", "fetch"]
+        assert fetch.make_context("fetch", words[3:]).params["names"]
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_the_head_does_no_work_and_only_workers_are_spot(cloud):
+    _, made = _made({"cluster": {"gpu": {"gpus": 1, "most": 1}, "cpu": {"spot": True}}}, cloud)
+    types = made["available_node_types"]
+    assert types["head"]["resources"] == {"CPU": 0}
+    spot = {"aws": "InstanceMarketOptions", "gcp": "scheduling"}[cloud]
+    assert (spot in types["head"]["node_config"], spot in types["cpu"]["node_config"]) == (False, True)
+    assert types["gpu"]["labels"] == {"dub/pool": "gpu"}
+
+
+def test_the_token_goes_from_file_to_file_and_rights_are_the_machines_own():
+    chosen = options(access={"identity": "arn:aws:iam::123456789012:instance-profile/dub"})
+    made = launcher(chosen, load_config(chosen.job.config))
+    assert made["file_mounts"] == {"/home/dubline/.ray/auth_token": "~/.ray/auth_token"}
+    nodes = made["available_node_types"].values()
+    assert {node["node_config"]["IamInstanceProfile"]["Arn"] for node in nodes} == {chosen.access.identity}
+    assert "--dashboard-host=127.0.0.1" in made["head_start_ray_commands"][-1]
+
+
+def test_a_machine_that_no_cloud_is_known_to_have_must_be_named():
+    chosen = options(cluster={"cpu": {"cpus": 6}})
+    with pytest.raises(ConfigError, match="instance"):
+        launcher(chosen, load_config(chosen.job.config))
