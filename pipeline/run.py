@@ -245,7 +245,7 @@ def _wait(report: RunReport, folder: WorkFolder, settings: RunSettings) -> bool:
 def _give_back(report: RunReport, folder: WorkFolder, config: Config) -> None:
     """Leases of films that this run began and did not deliver."""
     for film in report.failed:
-        if film.seconds and film.code not in ("held", "bad_row"):
+        if film.output and film.code != "held":
             mkv = [f"{film.output.rpartition('.')[0]}.mkv"] if config.mux.container == "auto" else []
             for output in {film.output, *mkv}:
                 Lease(folder, report.run, output).give_back()

@@ -63,7 +63,10 @@ class _Handler(BaseHTTPRequestHandler):
         answer = onward.getresponse()
         data = answer.read()
         onward.close()
-        self._answer(answer.status, answer.getheaders(), data, half=sort == "cut after")
+        try:
+            self._answer(answer.status, answer.getheaders(), data, half=sort == "cut after")
+        except ConnectionError:  # who asked has hung up
+            self.close_connection = True
 
     def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes, half: bool = False) -> None:
         self.send_response_only(status)

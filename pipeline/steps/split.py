@@ -63,6 +63,7 @@ class Split(Step):
         write_json(self.work.used(job.film_key), {"video": job.video_key, "speech": job.speech_key})
         kept = self._kept(job)
         if kept is None:
+            storage.check_writable(film.output)
             holder = self.lease(job).take()
             if holder:
                 message = f"{film.id}: another run is at work on {film.output}: {holder}"
@@ -80,7 +81,6 @@ class Split(Step):
                 "bad_row",
                 f"{film.output} exists, and not from this film with these settings: remove it, or pass --overwrite",
             )
-        storage.check_writable(film.output)
         out = replace(row, job=job.model_dump_json(), kind="cell")
         cells = film_cells(timeline, self.config) if film.box is None else []
         missing = self._missing(cells, job.video_key) if cells else []
