@@ -52,6 +52,7 @@ def ray_head(cpus: int = 4, environment: Mapping[str, str] | None = None) -> Ite
         port, dashboard, agent, client, metrics = _free_ports(5)
         own = {name: value for name, value in os.environ.items() if name not in _OWN}
         own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PYTHONDONTWRITEBYTECODE": "1"}
+        own["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # nothing is worth waiting for at its end
         own["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
         command += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}", f"--num-cpus={cpus}"]
