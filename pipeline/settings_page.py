@@ -18,10 +18,11 @@ Made from the code by `python -m pipeline.settings_page > docs/settings.md`. A Y
 
 def page() -> str:
     """The whole page."""
-    return _HEAD + "\n".join(_section("", Config)) + "\n"
+    return _HEAD + "\n".join(sections("", Config)) + "\n"
 
 
-def _section(prefix: str, model: type[BaseModel]) -> Iterator[str]:
+def sections(prefix: str, model: type[BaseModel]) -> Iterator[str]:
+    """Lines of one table of settings a model: what it has itself, then each model in it."""
     own = {name: field for name, field in model.model_fields.items() if _nested(field) is None}
     if own:
         yield f"\n## {prefix.rstrip('.') or 'top level'}\n"
@@ -32,7 +33,7 @@ def _section(prefix: str, model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         nested = _nested(field)
         if nested is not None:
-            yield from _section(f"{prefix}{name}.", nested)
+            yield from sections(f"{prefix}{name}.", nested)
 
 
 def _nested(field: FieldInfo) -> type[BaseModel] | None:

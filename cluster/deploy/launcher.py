@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from cluster.deploy.commands import HOME, SCRATCH, WEIGHTS, fetch_commands
 from cluster.deploy.kubernetes import POOL
-from cluster.deploy.options import DeployOptions, MachineOptions
+from cluster.deploy.options import DeployOptions, MachineOptions, WorkerOptions
 from cluster.deploy.pods import Doc
 from cluster.deploy.sizes import cache_gb, groups, weight_names
 from pipeline.config import Config
@@ -128,13 +128,13 @@ def _aws(options: DeployOptions, machine: MachineOptions) -> Doc:
         config["ImageId"] = options.launcher.machine_image
     if options.access.identity:
         config["IamInstanceProfile"] = {"Arn": options.access.identity}
-    if machine.spot:
+    if isinstance(machine, WorkerOptions) and machine.spot:
         config["InstanceMarketOptions"] = {"MarketType": "spot"}
     return config
 
 
 def _gcp(options: DeployOptions, machine: MachineOptions) -> Doc:
-    gpus = getattr(machine, "gpus", 0)
+    gpus = machine.gpus if isinstance(machine, WorkerOptions) else 0
     family = "common-cu124-debian-11" if gpus else "common-cpu"
     image = options.launcher.machine_image or f"projects/deeplearning-platform-release/global/images/family/{family}"
     disk: Doc = {"diskSizeGb": machine.scratch_gib + _SYSTEM_GIB, "sourceImage": image}
@@ -143,7 +143,7 @@ def _gcp(options: DeployOptions, machine: MachineOptions) -> Doc:
         "disks": [{"boot": True, "autoDelete": True, "type": "PERSISTENT", "initializeParams": disk}],
     }
     scheduling: list[dict[str, Any]] = []
-    if machine.spot:
+    if isinstance(machine, WorkerOptions) and machine.spot:
         scheduling.append({"preemptible": True})
     if gpus:
         scheduling.append({"onHostMaintenance": "TERMINATE"})  # machines with GPUs cannot be moved
@@ -159,7 +159,7 @@ def _gcp(options: DeployOptions, machine: MachineOptions) -> Doc:
 def _instance(known: dict[int, dict[int, str]], machine: MachineOptions, cloud: str) -> str:
     if machine.instance:
         return machine.instance
-    gpus = getattr(machine, "gpus", 0)
+    gpus = machine.gpus if isinstance(machine, WorkerOptions) else 0
     name = known.get(gpus, {}).get(machine.cpus)
     if name is None:
         raise ConfigError(

@@ -95,8 +95,6 @@ class MachineOptions(Settings):
     scratch_gib: int = Field(200, ge=10, le=65536)
     """GiB of its own disk for copies of sources and for films being joined; `dubline plan` says how much a night's
     longest films take."""
-    spot: bool = False
-    """Machines that may be taken away at short notice, and cost less."""
     node_selector: dict[str, str] = Field({})
     """Kubernetes: labels of the nodes it may run on."""
     tolerations: list[str] = Field([])
@@ -110,6 +108,8 @@ class WorkerOptions(MachineOptions):
 
     gpus: int = Field(0, ge=0, le=16)
     """GPUs of one machine."""
+    spot: bool = False
+    """Machines that may be taken away at short notice, and cost less."""
     least: int = Field(0, ge=0, le=1000)
     """Machines that stay when there is nothing to do."""
     most: int | None = Field(None, ge=0, le=1000)
@@ -117,39 +117,61 @@ class WorkerOptions(MachineOptions):
     Empty: for CPU machines as many as feed the GPUs, up to 16."""
 
 
+class HeadOptions(MachineOptions):
+    """The head: the driver and Ray's own services, no stage; never a spot machine."""
+
+    cpus: int = Field(2, ge=2, le=512)
+    """CPU cores."""
+    memory_gib: int | None = Field(8, ge=4, le=4096)
+    """GiB."""
+    scratch_gib: int = Field(20, ge=10, le=65536)
+    """GiB of its own disk."""
+
+
+class CpuOptions(WorkerOptions):
+    """Detection, cutting out, compositing."""
+
+    spot: bool = True
+    """Machines that may be taken away at short notice, and cost less."""
+    least: int = Field(1, ge=0, le=1000)
+    """Machines that stay when there is nothing to do; a run looks for one to begin with."""
+
+
+class GpuOptions(WorkerOptions):
+    """Networks."""
+
+    cpus: int = Field(8, ge=2, le=512)
+    """CPU cores."""
+    gpus: int = Field(1, ge=0, le=16)
+    """GPUs of one machine."""
+    most: int = Field(1, ge=0, le=1000)
+    """Machines there may be; the job starts with all of them. 0: none."""
+
+
 class ClusterOptions(Settings):
     """The machines."""
 
-    head: MachineOptions = MachineOptions.model_validate({"cpus": 2, "memory_gib": 8, "scratch_gib": 20})
-    """Runs the driver and Ray's own services and no stage; never a spot machine."""
-    cpu: WorkerOptions = WorkerOptions.model_validate({"least": 1, "spot": True})
-    """Detection, cutting out, compositing."""
-    gpu: WorkerOptions = WorkerOptions.model_validate({"cpus": 8, "gpus": 1, "most": 1})
-    """Networks. `most: 0` for none."""
+    head: HeadOptions = HeadOptions()
+    """The head."""
+    cpu: CpuOptions = CpuOptions()
+    """Machines without GPUs."""
+    gpu: GpuOptions = GpuOptions()
+    """Machines with GPUs."""
     idle_s: int = Field(300, ge=30, le=86400)
     """Seconds without work after which a machine is given back."""
     notice_s: int = Field(120, ge=15, le=3600)
     """Seconds between the notice that a machine goes and its end: 120 on AWS, 25 for pods on spot machines of GKE."""
 
-    @field_validator("head")
-    @classmethod
-    def _stays(cls, head: MachineOptions) -> MachineOptions:
-        if head.spot:
-            raise ValueError("the head runs the driver: on a spot machine the whole cluster would go with it")
-        return head
-
     @field_validator("cpu")
     @classmethod
-    def _without_gpus(cls, group: WorkerOptions) -> WorkerOptions:
+    def _without_gpus(cls, group: CpuOptions) -> CpuOptions:
         if group.gpus:
             raise ValueError("GPUs belong to cluster.gpu")
         return group
 
     @field_validator("gpu")
     @classmethod
-    def _with_gpus(cls, group: WorkerOptions) -> WorkerOptions:
-        if group.most is None:
-            raise ValueError("cluster.gpu.most must be said: it is what costs most")
+    def _with_gpus(cls, group: GpuOptions) -> GpuOptions:
         if group.most and not group.gpus:
             raise ValueError("cluster.gpu.gpus must be 1 or more where there are GPU machines")
         return group

@@ -68,7 +68,7 @@ def groups(options: DeployOptions, config: Config) -> list[Group]:
     """
     recipe, cluster = default_recipe(config), options.cluster
     gpu, cpu = cluster.gpu, cluster.cpu
-    most_gpu = gpu.most or 0
+    most_gpu = gpu.most
     fed = _ray_cpus(gpu) * most_gpu
     most_cpu = (
         _most_cpu(cpu, fed, feeding_cores(recipe, config) * gpu.gpus * most_gpu) if cpu.most is None else cpu.most

@@ -53,12 +53,13 @@ def _closed(schema):
 
 _MACHINES = {
     "scratch_gib": st.integers(10, 4000),
+    "least": st.integers(0, 1),
     "spot": st.booleans(),
     "node_selector": st.dictionaries(st.sampled_from(["pool", "cloud.google.com/x"]), _NAMES, max_size=2),
     "tolerations": st.lists(st.sampled_from(["spot", "dedicated"]), max_size=2),
 }
 _GPUS = st.fixed_dictionaries(
-    {"gpus": st.integers(1, 8), "most": st.integers(0, 40)}, optional={**_MACHINES, "cpus": st.integers(4, 128)}
+    {"gpus": st.integers(1, 8), "most": st.integers(1, 40)}, optional={**_MACHINES, "cpus": st.integers(4, 128)}
 )
 _CPUS = st.fixed_dictionaries(
     {"most": st.none() | st.integers(1, 200)}, optional={**_MACHINES, "cpus": st.integers(2, 128)}

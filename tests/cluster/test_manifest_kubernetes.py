@@ -137,8 +137,16 @@ def test_the_head_does_no_work_and_never_goes_with_a_spot_notice():
     chosen = options()
     head = kubernetes.rayjob(chosen, _config(chosen))["spec"]["rayClusterSpec"]["headGroupSpec"]
     assert head["rayStartParams"]["num-cpus"] == "0"
-    with pytest.raises(ConfigError, match="head"):
+    with pytest.raises(ConfigError, match="spot"):
         options(cluster={"head": {"spot": True}})
+
+
+def test_one_option_of_a_machine_leaves_the_others_as_they_come():
+    cluster = options(cluster={"gpu": {"most": 4}, "cpu": {"most": 2}, "head": {"cpus": 4}}).cluster
+    assert (cluster.gpu.cpus, cluster.gpu.gpus, cluster.gpu.most) == (8, 1, 4)
+    assert (cluster.cpu.least, cluster.cpu.spot, cluster.head.memory_gib) == (1, True, 8)
+    without = options(cluster={"gpu": {"most": 0}})
+    assert [group.name for group in groups(without, _config(without))] == ["cpu"]
 
 
 def test_cores_that_feed_a_gpu_are_kept_from_compositing():
