@@ -5,8 +5,8 @@ from typing import Any, Final
 from cluster.deploy.commands import HOME, SCRATCH, WEIGHTS, fetch_commands
 from cluster.deploy.kubernetes import POOL
 from cluster.deploy.options import DeployOptions, MachineOptions, WorkerOptions
-from cluster.deploy.pods import Doc
-from cluster.deploy.sizes import cache_gb, groups, weight_names
+from cluster.deploy.pods import Doc, environment
+from cluster.deploy.sizes import groups, weight_names
 from pipeline.config import Config
 from pipeline.overrides import ConfigError
 
@@ -75,14 +75,7 @@ def launcher(options: DeployOptions, config: Config) -> Doc:
 
 
 def _run_options(options: DeployOptions) -> list[str]:
-    env = {
-        "RAY_AUTH_MODE": "token",
-        "TMPDIR": SCRATCH,
-        "RAY_TMPDIR": "/tmp",  # noqa: S108 - where the launcher looks for Ray's files
-        "DUBLINE_WEIGHTS": WEIGHTS,
-        "DUBLINE_CACHE_GB": str(cache_gb(options.cluster.cpu.scratch_gib)),
-        **options.env,
-    }
+    env = {"RAY_AUTH_MODE": "token", **environment(options, options.cluster.cpu.scratch_gib)}
     return [
         *(f"--env '{name}={value}'" for name, value in env.items()),
         f"--volume {SCRATCH}:{SCRATCH}",

@@ -201,6 +201,8 @@ class WeightsOptions(Settings):
     """Names of `dubline weights list`. Empty: those that the config loads."""
     urls: dict[RegistryName, PlainUrl] = Field({})
     """Where to fetch single ones from (https), by name: those whose authors publish none, or a mirror."""
+    folder: PlainUrl = ""
+    """URL of a weights folder on object storage: machines keep copies of what they load, and fetch nothing else."""
     claim: DnsName | None = None
     """A volume claim that holds the weights folder already, mounted read-only: nothing is fetched."""
 

@@ -79,7 +79,7 @@ def environment(options: DeployOptions, scratch_gib: int) -> dict[str, str]:
         "TMPDIR": SCRATCH,
         "RAY_TMPDIR": "/tmp",  # noqa: S108 - where KubeRay's own containers look for Ray's files
         "DUBLINE_CACHE_GB": str(cache_gb(scratch_gib)),
-        "DUBLINE_WEIGHTS": WEIGHTS,
+        "DUBLINE_WEIGHTS": options.weights.folder or WEIGHTS,
         **options.env,
     }
 
@@ -125,7 +125,7 @@ def _pod(options: DeployOptions, machine: MachineOptions, container: Doc, names:
             {"name": "weights", **held},
         ],
     }
-    if not claim and names:
+    if names:
         spec["initContainers"] = [_fetch(options, n, line) for n, line in enumerate(fetch_commands(options, names))]
     if machine.node_selector:
         spec["nodeSelector"] = dict(machine.node_selector)

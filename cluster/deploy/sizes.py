@@ -94,11 +94,13 @@ def feeding_cores(recipe: Recipe, config: Config) -> float:
 
 
 def weight_names(options: DeployOptions, config: Config) -> list[str]:
-    """Names of the registry's files that machines must have.
+    """Names of the registry's files that machines fetch before they begin; none where a folder or volume has them.
 
     Raises ConfigError for one that nobody publishes and that has no URL: it would be missed at night.
     """
     names = options.weights.names
+    if options.weights.folder or options.weights.claim:
+        return []
     if names is None:
         film = Film(id="any", video="any.mp4", audio="any.wav", output="any-dubbed.mp4")
         names = [spec for spec in weights_in_use([film], config) if spec in REGISTRY]
@@ -106,10 +108,10 @@ def weight_names(options: DeployOptions, config: Config) -> list[str]:
             names.insert(0, "yunet")
     names = list(dict.fromkeys([*names, *options.weights.urls]))
     nowhere = [name for name in names if name not in options.weights.urls and REGISTRY[name].url is None]
-    if nowhere and options.weights.claim is None:
+    if nowhere:
         raise ConfigError(
             f"weights: {', '.join(nowhere)}: no public place has them; say where to fetch them from "
-            f"(--set weights.urls.{nowhere[0]}=https://...), or which volume holds them (weights.claim)"
+            f"(--set weights.urls.{nowhere[0]}=https://...), or what holds them (weights.folder, weights.claim)"
         )
     return names
 

@@ -84,7 +84,7 @@ def _environment(options: DeployOptions) -> dict[str, str]:
     return {
         "TMPDIR": f"/var/cache/{options.name}",
         "DUBLINE_CACHE_GB": str(cache_gb(scratch)),
-        "DUBLINE_WEIGHTS": f"{options.systemd.prefix}/weights",
+        "DUBLINE_WEIGHTS": options.weights.folder or f"{options.systemd.prefix}/weights",
         **env,
     }
 

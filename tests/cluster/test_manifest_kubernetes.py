@@ -200,6 +200,15 @@ def test_weights_that_nobody_publishes_are_asked_for_before_the_night():
     assert {"name": "weights", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}} in pod["volumes"]
 
 
+def test_a_weights_folder_on_object_storage_is_used_as_it_is():
+    chosen = options(job={"config": "configs/wav2lip.yaml"}, weights={"folder": "s3://bucket/weights"})
+    cluster = kubernetes.rayjob(chosen, _config(chosen))["spec"]["rayClusterSpec"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        pod = group["template"]["spec"]
+        assert "initContainers" not in pod
+        assert {"name": "DUBLINE_WEIGHTS", "value": "s3://bucket/weights"} in pod["containers"][0]["env"]
+
+
 @pytest.mark.parametrize(
     "values",
     [
