@@ -45,7 +45,7 @@ STEPS: tuple[type[Step], ...] = (
     MuxFilm,
 )
 """In the order the data goes through."""
-FANS_OUT = {Split, MakeCast}
+FANS_OUT = {Split.name, MakeCast.name}
 _TASKS_AT_ONCE = 8  # films split, cast or muxed side by side
 
 
@@ -64,11 +64,15 @@ def run_on_ray(
     import ray
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
+    from pipeline.ahead import FilmsUnderWay, forget, hold_back
+
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.max_consecutive_actor_init_deaths = 3
     # Its watch ends a whole night over one long mux; mux.timeout_s watches that.
     context.execution_no_progress_timeout_s = -1
+    under_way = FilmsUnderWay(config.run.films_ahead, sum(pool.max_size for pool in pools.values()))
+    number = hold_back(context, under_way)
     told = {"config": config.model_dump_json(), "work": work}
     with ray.data.DataContext.current(context):
         rows = [row.to_dict() for row in films]
@@ -81,28 +85,32 @@ def run_on_ray(
             if pool is None:
                 data = data.flat_map(
                     run_task,
-                    fn_kwargs={"name": kind.name, **told},
+                    fn_kwargs={"kind": kind, **told},
                     num_cpus=TASK_CPUS,
                     compute=TaskPoolStrategy(size=_TASKS_AT_ONCE),
                 )
             else:
                 data = data.map_batches(
                     Worker,
-                    fn_constructor_kwargs={"name": kind.name, **told},
+                    fn_constructor_kwargs={"kind": kind, **told},
                     batch_size=1,
                     batch_format="pyarrow",
                     num_cpus=pool.cpus,
                     num_gpus=pool.gpus,
                     compute=ActorPoolStrategy(min_size=pool.min_size, max_size=pool.max_size),
                 )
-            if kind in FANS_OUT:
+            if kind.name in FANS_OUT:
                 data = data.repartition(target_num_rows_per_block=1)
         try:
             for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-                yield from from_table(table)
+                for row in from_table(table):
+                    under_way.add(row)
+                    yield row
         except ray.exceptions.RayError as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise ClusterError(f"Ray gave up: {reason}") from error
+        finally:
+            forget(number)
 
 
 class ClusterError(Exception):
@@ -112,8 +120,8 @@ class ClusterError(Exception):
 class Worker:
     """A step in a Ray actor: made once, called with a table of one row."""
 
-    def __init__(self, name: str, config: str, work: str) -> None:
-        self._step, self._ledger = _make(name, config, work), _ledger(work)
+    def __init__(self, kind: type[Step], config: str, work: str) -> None:
+        self._step, self._ledger = _make(kind, config, work), _ledger(work)
         self._meter = _meter(self._step, waits=True)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -122,9 +130,9 @@ class Worker:
         return to_table([out for row in rows for out in guarded(self._step, row, self._ledger, self._meter)])
 
 
-def run_task(columns: dict[str, Any], name: str, config: str, work: str) -> list[dict[str, Any]]:
+def run_task(columns: dict[str, Any], kind: type[Step], config: str, work: str) -> list[dict[str, Any]]:
     """A step in a Ray task: one row in, any number out."""
-    step = _make(name, config, work)
+    step = _make(kind, config, work)
     return [out.to_dict() for out in guarded(step, Row.from_dict(columns), _ledger(work), _meter(step, waits=False))]
 
 
@@ -133,8 +141,7 @@ def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:
         yield from guarded(step, row)
 
 
-def _make(name: str, config: str, work: str) -> Step:
-    kind = next(step for step in STEPS if step.name == name)
+def _make(kind: type[Step], config: str, work: str) -> Step:
     settings = Config.model_validate_json(config)
     log_worker(settings.run.log or "plain")
     return kind(settings, work)
@@ -142,7 +149,7 @@ def _make(name: str, config: str, work: str) -> Step:
 
 def bound_for(row: Row, after: type[Step]) -> str:
     """The stage that a row is work for once it has left the step `after`; empty: it goes to the driver."""
-    onward = STEPS[STEPS.index(after) + 1 :]
+    onward = STEPS[[kind.name for kind in STEPS].index(after.name) + 1 :]
     return next((kind.name for kind in onward if kind.takes(row)), "")
 
 
