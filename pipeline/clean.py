@@ -37,7 +37,7 @@ _LAYOUT: Final = {
         "outputs": rf"films/(?P<film>{_KEY})/(begun|done)-{_KEY}\.json",
         "attempts": rf"attempts/{_RUN}-\d+/[^/]+/[^/]+\.json",
         "quarantine": r"quarantine/(?P<film>[^/]+)/[^/]+\.json",
-        "runs": rf"runs/{_RUN}/(job\.json|alive\.json|report\.(json|html|parquet)|shards\.parquet)",
+        "runs": rf"runs/{_RUN}/(job\.json|alive\.json|rates\.json|report\.(json|html|parquet)|shards\.parquet)",
         "partials": r"(cache|segments|films|attempts|quarantine|runs)/([^/]+/)*\.[0-9a-f]{32}\.partial(\.\w+)?",
     }.items()
 }

@@ -7,7 +7,7 @@ kept free: then one is free wherever the actors land.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NEEDS = {"faces": 1.0, "crops": 1.0, "lips": 2.0, "enhance": 2.0, "composite": 2.0}
 """CPUs one worker of a stage really uses, measured on 1080p: where there are enough, this is what it reserves."""
@@ -15,6 +15,8 @@ _AT_LEAST = {"faces": 2}
 """A film's shards wait for all its cells: on a small machine one worker would leave its other cores idle until then."""
 OPTIONAL = ("enhance",)
 """Stages that get no workers unless a film asks for them."""
+_ROOM_TO_GROW = 1.5
+"""Most workers of a stage, over what its measured share would be: films differ."""
 TASK_CPUS = 0.25
 """What a split, cast or mux task reserves."""
 
@@ -52,12 +54,15 @@ def plan_pools(
     workers: int | None = None,
     optional: Collection[str] = (),
     on_gpu: Mapping[str, float] | None = None,
+    costs: Mapping[str, float] | None = None,
 ) -> Mapping[str, Pool]:
     """Pool sizes for a cluster; `workers` fixes the CPU pools' size.
 
     `optional`: the stages of `OPTIONAL` that are wanted. `on_gpu`: the stages that run on a GPU, each with the GiB that
-    one of its workers takes there. On few CPUs the workers share them: each reserves a fraction. Raises PreflightError
-    when even one worker a stage and the CPUs kept free do not fit, or a GPU is asked for and there is none.
+    one of its workers takes there. `costs`: seconds of a worker for one frame, by stage, as measured
+    (`pipeline.rates`): with them no pool grows far beyond its share, else any may take all there is. On few CPUs the
+    workers share them: each reserves a fraction. Raises PreflightError when even one worker a stage and the CPUs kept
+    free do not fit, or a GPU is asked for and there is none.
     """
     needs = {stage: need for stage, need in NEEDS.items() if stage not in OPTIONAL or stage in optional}
     shares = share_gpus(nodes, on_gpu or {})
@@ -79,6 +84,11 @@ def plan_pools(
         # Floor to hundredths: the sum must stay below what is there.
         reserved = max(0.01, int(need * share * 100) / 100)
         pools[stage] = Pool(reserved, 0.0, at_least[stage], workers or max(at_least[stage], int(usable // need)))
+    if costs and not workers:
+        balanced = balance(usable, {stage: most for stage, (_, most) in shares.items()}, costs, needs)
+        for stage, most in balanced.items():
+            size = max(at_least[stage], min(pools[stage].max_size, math.ceil(_ROOM_TO_GROW * most)))
+            pools[stage] = replace(pools[stage], max_size=size)
     for stage, (gpus, most) in shares.items():
         pools[stage] = Pool(min(1.0, pools[stage].cpus), gpus, 1, most)
     in_all = sum(pool.cpus * pool.min_size for pool in pools.values())
@@ -88,6 +98,28 @@ def plan_pools(
             "free on each machine: lower run.workers"
         )
     return pools
+
+
+def balance(
+    cpus: float, gpu_workers: Mapping[str, int], costs: Mapping[str, float], needs: Mapping[str, float] = NEEDS
+) -> dict[str, float]:
+    """How many workers of each stage on CPUs keep up with each other, and with those on GPUs.
+
+    `gpu_workers`: workers of the stages on GPUs; each still takes a core. `costs`: as of `plan_pools`; stages without
+    one, of which nothing is known, are left out.
+    """
+    rate = frame_rate(cpus, gpu_workers, costs, needs)
+    return {stage: rate * costs[stage] for stage in needs if stage in costs and stage not in gpu_workers}
+
+
+def frame_rate(
+    cpus: float, gpu_workers: Mapping[str, int], costs: Mapping[str, float], needs: Mapping[str, float] = NEEDS
+) -> float:
+    """Frames/s that the cores and the GPUs of a cluster can make at best: the lesser of what either can."""
+    on_cpu = sum(costs[stage] * need for stage, need in needs.items() if stage in costs and stage not in gpu_workers)
+    on_cpu += sum(costs[stage] for stage in gpu_workers if stage in costs)
+    limits = [workers / costs[stage] for stage, workers in gpu_workers.items() if costs.get(stage)]
+    return min([*limits, cpus / on_cpu]) if on_cpu else 0.0
 
 
 def share_gpus(nodes: Sequence[Node], on_gpu: Mapping[str, float]) -> dict[str, tuple[float, int]]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import IO, Any
 
 from pipeline.film import Film
+from pipeline.rates import Rates
 from pipeline.rows import Row
 from pipeline.steps.passthrough import gave_up
 from stages.errors import DubError
@@ -99,6 +100,7 @@ class RunReport:
         self.url = ""
         """Where it was written."""
         self.wall_s = 0.0
+        self.rates = Rates()
         self._shards: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         self.shards_done = 0
         self.tally: dict[tuple[str, str], tuple[int, int]] = {}
@@ -123,6 +125,7 @@ class RunReport:
     def add(self, row: Row) -> None:
         """One row of the flow."""
         film = self.films[row.film]
+        self.rates.add(row)
         for stage, seconds in row.facts.get("s", {}).items():
             film.seconds[stage] = round(film.seconds.get(stage, 0.0) + seconds, 4)
         film.notes += [note for note in row.facts.get("notes", []) if note not in film.notes]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,7 +18,7 @@ from pipeline.choice import choose_films
 from pipeline.config import Config, RunSettings
 from pipeline.connect import connect, with_gpu_memory
 from pipeline.doctor import usable_cores
-from pipeline.feeding import told
+from pipeline.feeding import told, told_measured
 from pipeline.film import Film
 from pipeline.flow import ClusterError, run_inline, run_on_ray
 from pipeline.job import Job
@@ -29,6 +29,7 @@ from pipeline.manifest import ManifestError, Problem, read_manifest
 from pipeline.metrics import RunMeter
 from pipeline.placing import mkv_taken
 from pipeline.pools import plan_pools
+from pipeline.rates import conditions, last_rates, write_rates
 from pipeline.recipe import recipes_of, settle_devices
 from pipeline.report import RunReport
 from pipeline.report_files import publish_report
@@ -135,7 +136,7 @@ def _run(
     _check_weights(films, config)
     run = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}"
     folder = WorkFolder(work)
-    execute, settled = _executor(executor, address, config, work, films)
+    execute, settled, under = _executor(executor, address, config, work, films)
     write_run(folder, run, record)
     passes_through = config.run.on_shard_failure == "passthrough"
     with logs.about(run=run), RunReport(run, settled.model_dump(mode="json"), passes_through) as report:
@@ -180,6 +181,7 @@ def _run(
             codes = {film.id: film.code for film in report.films.values()}
             write_run(folder, run, replace(record, codes=codes))
             publish_report(report, work)
+            write_rates(folder, run, report.rates, under)
         for sweep in range(_PASSES):
             storage.remove_folder(folder.tried(f"{run}-{sweep}"))
     return report
@@ -316,23 +318,28 @@ def _check_weights(films: list[Film], config: Config) -> None:
 
 def _executor(
     executor: Executor, address: str | None, config: Config, work: str, films: list[Film]
-) -> tuple[Execute, Config]:
-    """What runs the rows, and the config with the devices of networks settled."""
+) -> tuple[Execute, Config, dict[str, Any]]:
+    """What runs the rows, the config with the devices of networks settled, and what its rates hold for."""
     recipes = recipes_of(films, config)
     if executor == "inline":
         settled, on_gpu = settle_devices(config, recipes, _gpu_here)
         _tell(told(recipes, settled, list(on_gpu), usable_cores(), gpus=1))
-        return lambda rows: run_inline(rows, settled, work), settled
+        return lambda rows: run_inline(rows, settled, work), settled, conditions(recipes, settled)
     nodes = connect(address)
     # An actor has the GPU it reserves, so the question is the cluster's, not this machine's.
     settled, on_gpu = settle_devices(config, recipes, lambda: any(node.gpus >= 1 for node in nodes))
     if len(on_gpu) > 1:  # only who shares must know whether both fit
         nodes = with_gpu_memory(nodes)
     optional = ["enhance"] if any(recipe.enhanced for recipe in recipes) else []
-    pools = plan_pools(nodes, config.run.workers, optional, on_gpu)
+    under = conditions(recipes, settled)
+    measured = last_rates(WorkFolder(work), under)
+    pools = plan_pools(nodes, config.run.workers, optional, on_gpu, None if measured is None else measured.stages)
     cores, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-    _tell(told(recipes, settled, list(on_gpu), cores, gpus))
-    return lambda rows: run_on_ray(rows, settled, work, pools), settled
+    if measured is None:
+        _tell(told(recipes, settled, list(on_gpu), cores, gpus))
+    else:
+        _tell([told_measured(measured, cores, {stage: pools[stage].max_size for stage in on_gpu})])
+    return lambda rows: run_on_ray(rows, settled, work, pools), settled, under
 
 
 def _tell(lines: Iterable[str]) -> None:

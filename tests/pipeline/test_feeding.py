@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline import Config
-from pipeline.feeding import feed, gflop, told
+from pipeline.feeding import bottleneck, feed, gflop, told, told_measured
+from pipeline.rates import Measured
 from pipeline.recipe import recipe_of
 
 
@@ -35,16 +36,29 @@ def test_the_side_that_waits_is_named(cores: float, who: str) -> None:
 def test_what_is_slow_without_a_gpu_is_said_and_what_is_not_is_not() -> None:
     config = Config()
     heavy, light = recipe_of("musetalk", "none", config), recipe_of("wav2lip", "none", config)
-    assert told([heavy, light, recipe_of("mouthwarp", "none", config)], config, [], 2, 0) == [
+    lines = told([heavy, light, recipe_of("mouthwarp", "none", config)], config, [], 2, 0)
+    assert [line for line in lines if "slow" in line and "slowest" not in line] == [
         "musetalk without a GPU: about 14 s of a CPU core a frame (estimated), which is slow"
     ]
     assert gflop(light) == 7.9
 
 
-def test_an_enhancer_without_a_gpu_is_slow_whoever_draws() -> None:
-    config = Config()
-    (line,) = told([recipe_of("mouthwarp", "gfpgan", config)], config, [], 2, 0)
-    assert line.startswith("mouthwarp with gfpgan without a GPU: about 4 s of a CPU core a frame")
-    first, second = told([recipe_of("wav2lip", "gfpgan", config)], config, ["lips"], 16, 1)
-    assert first.startswith("wav2lip with gfpgan: a GPU draws")
-    assert second == line.replace("mouthwarp", "wav2lip")
+def test_without_a_gpu_the_slowest_stage_is_named() -> None:
+    config = Config.model_validate({"faces": {"detector": "yunet"}})
+    (light,) = told([recipe_of("mouthwarp", "none", config)], config, [], 16, 0)
+    assert light == (
+        "mouthwarp: a painted frame takes about 179 ms of a CPU core (1080p, estimated), 160 of them in composite, the "
+        "slowest stage; 16 cores paint about 89.4 frames/s at best"
+    )
+    heavy = told([recipe_of("musetalk", "none", config)], config, [], 16, 0)[-1]
+    assert "13,730 of them in lips, the slowest stage" in heavy
+
+
+def test_what_an_earlier_run_measured_is_told_instead() -> None:
+    measured = Measured("20260314-220501-000318-3f9a", {"faces": 0.02, "lips": 0.1, "composite": 0.05}, 2_073_600)
+    line = told_measured(measured, 16, {})
+    assert "faces 20.0, lips 100.0, composite 50.0; here about 50.0 frames/s at best" in line
+    assert line.endswith("CPU cores hold it up, lips takes most of them")
+    on_gpu = {"faces": 0.02, "lips": 0.01, "composite": 0.05}
+    assert bottleneck(2, {"lips": 1}, on_gpu).endswith("composite takes most of them; GPUs will wait for CPUs")
+    assert bottleneck(1000, {"lips": 1}, on_gpu).startswith("lips on the GPUs holds the rest up")

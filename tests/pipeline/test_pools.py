@@ -97,3 +97,28 @@ def test_one_worker_of_each_stage_always_fits_on_the_gpus(gpus: int, gib: float,
     assert shares.keys() == needs.keys()
     assert sum(share for share, _ in shares.values()) <= gpus + 1e-9
     assert all(0 < share <= 1 and most >= 1 for share, most in shares.values())
+
+
+def test_measured_costs_keep_every_pool_near_its_share() -> None:
+    costs = {"faces": 0.02, "crops": 0.02, "lips": 0.1, "composite": 0.1}
+    before, after = plan_pools([Node(65, 0)]), plan_pools([Node(65, 0)], costs=costs)
+    assert before["faces"].max_size == 64
+    # 64 cores over 0.02 + 0.02 + 0.2 + 0.2 core seconds a frame: 145 frames/s want 2.9 workers of faces, 14.5 of lips.
+    assert {stage: pool.max_size for stage, pool in after.items()} == {
+        "faces": 5,
+        "crops": 5,
+        "lips": 22,
+        "composite": 22,
+    }
+    assert {stage: pool.cpus for stage, pool in after.items()} == {stage: pool.cpus for stage, pool in before.items()}
+
+
+def test_measured_costs_leave_stages_alone_of_which_nothing_is_known_and_pools_that_were_fixed() -> None:
+    assert plan_pools([Node(65, 0)], costs={"lips": 0.1})["faces"].max_size == 64
+    assert plan_pools([Node(65, 0)], 3, costs={"lips": 0.1}) == plan_pools([Node(65, 0)], 3)
+
+
+def test_gpus_decide_how_many_cpu_workers_can_be_of_use() -> None:
+    costs = {"faces": 0.02, "crops": 0.02, "lips": 0.01, "composite": 0.1}
+    pools = plan_pools([Node(513, 1)], on_gpu={"lips": 10.0}, costs=costs)
+    assert (pools["composite"].max_size, pools["faces"].max_size, pools["lips"].max_size) == (15, 3, 1)
