@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 from contextvars import copy_context
 from pathlib import Path
@@ -117,3 +119,38 @@ def test_every_line_of_a_run_is_json_when_asked(tmp_path: Path, asked: str, monk
     progress = [record for record in told if record["logger"] == "pipeline.progress"]
     assert progress
     assert all(record["run"] == run for record in progress)
+
+
+WORKER = """
+import sys
+from pipeline.config import Config
+from pipeline.film import Film
+from pipeline.flow import _make
+from pipeline.guard import guarded
+from pipeline.job import Job
+from pipeline.rows import Row
+folder, style = sys.argv[1:]
+step = _make("split", Config.model_validate({"run": {"log": style}}).model_dump_json(), f"{folder}/work")
+film = Film(id="a", video=f"{folder}/gone.mp4", audio=f"{folder}/gone.wav", output=f"{folder}/out.mp4")
+job = Job(film=film, run="r", generator="mouthwarp").model_dump_json()
+print([row.code for row in guarded(step, Row("film", "a", job))])
+"""
+
+
+@pytest.mark.parametrize("style", ["json", "plain"])
+def test_a_worker_logs_to_its_standard_error(tmp_path: Path, style: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WORKER, str(tmp_path), style], capture_output=True, text=True)
+    assert done.stdout == "['not_found']\n", done.stderr
+    [line] = done.stderr.splitlines()
+    if style == "json":
+        told = json.loads(line)
+        assert {
+            "run": "r",
+            "film": "a",
+            "stage": "split",
+            "code": "not_found",
+            "level": "warning",
+        }.items() <= told.items()
+        assert told["node"]
+    else:
+        assert "warning run=r film=a stage=split not_found: " in line
