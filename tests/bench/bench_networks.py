@@ -35,7 +35,7 @@ from tests.lips.wav2lip import checkpoints as wav2lip_files
 from tests.speech import whisper_files
 
 Call = Callable[[int], object]
-_BATCHES = {"cpu": {"wav2lip": [8, 32]}, "cuda": {"wav2lip": [128, 512, 2048], "whisper": [1]}}
+_BATCHES = {"cpu": {"wav2lip": [8, 32], "musetalk": [1]}, "cuda": {"wav2lip": [128, 512, 2048], "whisper": [1]}}
 _OTHERS = {"cpu": [1, 2], "cuda": [1, 8, 16, 32]}
 
 
