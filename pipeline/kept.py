@@ -13,8 +13,13 @@ from stages.arrays import U8, check_shapes, pack, unpack
 from stages.media import storage
 
 
-def kept_latents(url: str, count: int, make: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
-    """The array at `url`, one item for each of `count` faces, or what `make` makes of them, which is then there."""
+def kept_latents(
+    url: str, count: int, make: Callable[[], NDArray[np.generic]], as_asked: Callable[[], bool]
+) -> NDArray[np.generic]:
+    """The array at `url`, one item for each of `count` faces, or what `make` makes of them, which is then there.
+
+    `as_asked` is asked after `make`: what was made otherwise, for want of memory, is not kept for others.
+    """
     try:
         latents = unpack(storage.read_bytes(url))["latents"]
         if len(latents) == count:
@@ -22,7 +27,8 @@ def kept_latents(url: str, count: int, make: Callable[[], NDArray[np.generic]]) 
     except (FileNotFoundError, ValueError, KeyError):
         pass  # not there, or not whole: it is made anew and put in its place
     latents = make()
-    storage.write_bytes(url, pack({"latents": latents}))
+    if as_asked():
+        storage.write_bytes(url, pack({"latents": latents}))
     return latents
 
 

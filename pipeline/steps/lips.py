@@ -75,7 +75,9 @@ class DrawLips(Step):
         patches = replace(stack, pixels=drawn, masks=masks)
         if not recipe.enhanced:
             patches = replace(patches, context=None, context_boxes=None)
-        notes = [*row.facts.get("notes", []), *generator.notes, *(self.parser.notes if recipe.parsed else [])]
+        # A parser that kept masks have spared is not loaded for its notes.
+        parser = self.__dict__.get("parser")
+        notes = [*row.facts.get("notes", []), *generator.notes, *(parser.notes if parser and recipe.parsed else [])]
         row = row.with_facts(openings=found, **({"notes": notes} if notes else {}))
         yield replace(row, payload=patches.to_bytes())
 
@@ -88,7 +90,9 @@ class DrawLips(Step):
         if job.kept and isinstance(generator, Encodes):
             seen = hashlib.sha256(stack.pixels.tobytes()).hexdigest()
             url = self.work.kept(job.video_key, digest("latents", recipe.spec.key(self.weights), seen))
-            latents = kept_latents(url, len(stack.pixels), lambda: generator.encode(stack.pixels))
+            latents = kept_latents(
+                url, len(stack.pixels), lambda: generator.encode(stack.pixels), lambda: not generator.notes
+            )
             drawn = generator.generate(stack.pixels, speech, landmarks, latents)
         else:
             drawn = generator.generate(stack.pixels, speech, landmarks)

@@ -122,3 +122,17 @@ def test_gpus_decide_how_many_cpu_workers_can_be_of_use() -> None:
     costs = {"faces": 0.02, "crops": 0.02, "lips": 0.01, "composite": 0.1}
     pools = plan_pools([Node(513, 1)], on_gpu={"lips": 10.0}, costs=costs)
     assert (pools["composite"].max_size, pools["faces"].max_size, pools["lips"].max_size) == (15, 3, 1)
+
+
+def test_several_crops_workers_share_a_gpu_for_their_landmarks() -> None:
+    """One that decodes and cuts out on a core of its own would let the GPU wait."""
+    nodes = [Node(64, 2, gpu_gib=80)]
+    pools = plan_pools(nodes, on_gpu={"crops": 4.0, "lips": 20.0})
+    assert pools["crops"].max_size == 8
+    assert pools["crops"].gpus * 4 + pools["lips"].gpus <= 1
+
+
+def test_the_largest_share_begins_on_every_gpu_before_smaller_ones_fill_them() -> None:
+    pools = plan_pools([Node(64, 4, gpu_gib=80)], optional=["enhance"], on_gpu={"lips": 20.0, "enhance": 8.0})
+    assert (pools["lips"].min_size, pools["lips"].max_size) == (4, 4)
+    assert pools["enhance"].min_size == 1
