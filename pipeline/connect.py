@@ -9,6 +9,7 @@ from typing import Final
 from pipeline.doctor import usable_cores
 from pipeline.pools import Node
 
+_log = logging.getLogger(__name__)
 _ASKED_S: Final = 120.0  # a machine's first task starts a process and loads torch
 
 
@@ -34,7 +35,10 @@ def connect(address: str | None) -> list[Node]:
 
 
 def with_gpu_memory(nodes: list[Node]) -> list[Node]:
-    """The machines with the memory of their GPUs: asked of each of them that has one, by a task that runs there."""
+    """The machines with the memory of their GPUs: asked of each of them that has one, by a task that runs there.
+
+    It is not known of a machine whose GPUs are all somebody else's for longer than that is waited for.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -44,7 +48,14 @@ def with_gpu_memory(nodes: list[Node]) -> list[Node]:
         for node in nodes
         if node.gpus
     }
-    told = dict(zip(there, ray.get(list(there.values()), timeout=_ASKED_S), strict=True))
+    if not there:  # a GPU is asked for and there is none: for who plans the workers to say
+        return nodes
+    _, late = ray.wait(list(there.values()), num_returns=len(there), timeout=_ASKED_S)
+    for question in late:
+        ray.cancel(question)
+    if late:
+        _log.warning("%d machine(s) did not say how much memory their GPUs have: they are busy", len(late))
+    told = {node: ray.get(question) for node, question in there.items() if question not in late}
     return [replace(node, gpu_gib=told.get(node, 0.0)) for node in nodes]
 
 

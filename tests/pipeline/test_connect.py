@@ -1,0 +1,41 @@
+"""What the driver asks a cluster before it sizes its workers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_SCRIPT = """
+import ray
+from pipeline import connect
+from pipeline.pools import Node
+
+ray.init(num_cpus=1, num_gpus=1, include_dashboard=False, logging_level="ERROR")
+nodes = [Node(1, 1, ray.nodes()[0]["NodeID"]), Node(4, 0, "without a GPU")]
+
+@ray.remote(num_gpus=1, num_cpus=0)
+class Busy:
+    def ping(self):
+        return True
+
+busy = Busy.remote()
+ray.get(busy.ping.remote())
+connect._ASKED_S = 2.0
+print(connect.with_gpu_memory(nodes) == nodes)
+"""
+
+
+@pytest.mark.soak
+def test_a_gpu_that_is_another_job_s_does_not_keep_a_run_from_beginning() -> None:
+    root = Path(__file__).resolve().parents[2]
+    ended = subprocess.run(
+        [sys.executable, "-c", _SCRIPT],
+        env={**os.environ, "PYTHONPATH": str(root), "RAY_ADDRESS": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.stdout.strip() == "True", ended.stderr[-2000:]
