@@ -115,9 +115,9 @@ def test_a_job_that_is_not_there_is_1(jobs: Jobs) -> None:
         assert "there is no job nothing" in done.output
 
 
-def dubline(head: Head, *arguments: object) -> subprocess.CompletedProcess[str]:
+def dubline(head: Head, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """The whole command, as somebody who may submit types it."""
-    words = [sys.executable, "-m", "cluster", *map(str, arguments), "--address", head.address]
+    words = [sys.executable, "-m", "cluster", command, "--address", head.address, *map(str, arguments)]
     return subprocess.run(words, env=head.client(), cwd=_ROOT, capture_output=True, text=True, check=False)
 
 
@@ -131,15 +131,27 @@ def night(tmp_path: Path) -> Path:
 
 
 @pytest.mark.ray
-def test_a_night_is_submitted_followed_and_its_failed_film_is_exit_status_2(head: Head, night: Path) -> None:
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.soak)])
+def test_a_night_is_submitted_followed_and_its_failed_film_is_exit_status_2(
+    head: Head, night: Path, executor: str
+) -> None:
     work = night.parent / "work"
-    asked = ["--work", work, "--submission-id", "real", "--set", "encode.preset=ultrafast", "--set", "run.workers=1"]
-    done = dubline(head, "submit", night, *asked)
+    asked = [
+        "--work",
+        work,
+        "--submission-id",
+        f"night-{executor}",
+        "--set",
+        "encode.preset=ultrafast",
+        "--set",
+        "run.workers=1",
+    ]
+    done = dubline(head, "submit", night, *asked, "--", "--executor", executor)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "1 of 2 films delivered" in done.stdout
     assert (night.parent / "good.mp4").stat().st_size > 0
     assert head.token not in done.stdout + done.stderr
-    told = dubline(head, "status", "real")
+    told = dubline(head, "status", f"night-{executor}")
     assert told.returncode == 0
     assert "some film failed" in told.stdout
 
@@ -150,6 +162,36 @@ def test_a_job_that_cannot_start_is_1(head: Head, tmp_path: Path) -> None:
     done = dubline(head, "submit", "memory://nothing.jsonl", "--work", tmp_path / "work")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "nothing.jsonl" in done.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.soak
+def test_a_stopped_night_is_130_has_its_report_and_goes_on_when_it_is_submitted_again(
+    head: Head, jobs: Jobs, tmp_path: Path
+) -> None:
+    film(tmp_path / "a.mp4", frames=200, gop=25)
+    speech(tmp_path / "dub.wav", 8.0)
+    row = {"id": "a", "video": "a.mp4", "audio": "dub.wav", "output": "o.mp4", "box": BOX}
+    rows = manifest(tmp_path / "night.jsonl", row)
+    asked = [rows, "--work", tmp_path / "work", "--submission-id", "stopped"]
+    asked += ["--set", "split.shard_s=1", "--set", "run.workers=1"]
+    codes: list[int] = []
+    follower = threading.Thread(target=lambda: codes.append(dubline(head, "submit", *asked).returncode))
+    follower.start()
+    over = time.monotonic() + 200
+    while not (made := [*tmp_path.glob("work/segments/*/*.json")]):
+        assert time.monotonic() < over
+        time.sleep(0.1)
+    assert dubline(head, "stop", "stopped").returncode == 0
+    follower.join()
+    assert codes == [130]
+    assert len([*tmp_path.glob("work/runs/*/report.json")]) == 1
+    stamps = {path: path.stat().st_mtime_ns for path in made}
+    again = dubline(head, "submit", *asked)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "stopped-2: submitted again" in again.stdout
+    assert (tmp_path / "o.mp4").exists()
+    assert {path: path.stat().st_mtime_ns for path in made} == stamps
 
 
 @pytest.mark.ray
