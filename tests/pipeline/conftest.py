@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,3 +44,19 @@ def wav2lip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.pipeline.models`."""
     return models.write(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def stages_on_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The stages that were given workers on Ray."""
+    from ray.data import Dataset
+
+    made: list[str] = []
+    map_batches = Dataset.map_batches
+
+    def told(self: Any, *arguments: Any, **options: Any) -> Any:
+        made.append(options["fn_constructor_kwargs"]["name"])
+        return map_batches(self, *arguments, **options)
+
+    monkeypatch.setattr(Dataset, "map_batches", told)
+    return made

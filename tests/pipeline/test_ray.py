@@ -1,5 +1,6 @@
 """The same graph on a real Ray: the same pictures as in one process, with one worker and with two."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -7,13 +8,21 @@ import numpy as np
 import pytest
 
 from pipeline import Config, dub
+from pipeline.keys import landmarks_key
+from pipeline.recipe import recipe_of
 from pipeline.report import RunReport
+from stages.arrays import I32
 from stages.cast.types import Cast
-from stages.crops.crops import whole_boxes
+from stages.crops.crops import Crops
+from stages.crops.landmarks.settings import build
+from stages.crops.track import LandmarkCache
 from stages.media.decode import read_frames
 from stages.media.index import index_video
 from stages.media.planes import even_region, planes
+from stages.media.timeline import Timeline
+from stages.weights import Weights
 from tests.films import BOX, film, manifest, portrait, same_pictures, slide, speech
+from tests.pipeline import models
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -26,9 +35,9 @@ def settings(generator: str, checkpoint: Path, **more: object) -> Config:
 
 @pytest.mark.parametrize(("generator", "workers"), [("mouthwarp", 2), ("wav2lip", 1)])
 def test_ray_and_this_process_paint_the_same_pictures(
-    tmp_path: Path, generator: str, workers: int, wav2lip_file: Path
+    tmp_path: Path, generator: str, workers: int, wav2lip_file: Path, stages_on_ray: list[str]
 ) -> None:
-    """One bad film among the good ones: it fails alone."""
+    """One bad film among the good ones: it fails alone. Nobody asks for an enhancer, so it gets no workers."""
     film(tmp_path / "a.mp4", frames=24, picture=lambda k: slide(0) if k < 4 else portrait(k))
     film(tmp_path / "b.mp4", frames=15)
     speech(tmp_path / "dub.wav", 0.6)
@@ -43,6 +52,8 @@ def test_ray_and_this_process_paint_the_same_pictures(
         reports[executor] = dub(str(path), config, str(tmp_path / executor / "work"), executor=executor)  # type: ignore[arg-type]
     for report in reports.values():
         assert {f.id: f.code for f in report.all_films} == {"a": "ok", "b": "ok", "gone": "not_found"}
+    assert "lips" in stages_on_ray
+    assert "enhance" not in stages_on_ray
     assert reports["ray"].films["a"].shards > 1
     assert reports["ray"].films["a"].painted == reports["inline"].films["a"].painted == 20
     for name in "ab":
@@ -66,26 +77,37 @@ def excerpt(source: Path, target: Path, frames: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("clip", "voice", "frames"),
+    ("generator", "clip", "voice", "frames"),
     [
-        ("demo1_video.mp4", "demo1_audio.wav", 40),
-        pytest.param("demo1_video.mp4", "demo1_audio.wav", None, marks=pytest.mark.soak),
-        pytest.param("yongen.mp4", "eng.wav", None, marks=pytest.mark.soak),
+        ("wav2lip", "demo1_video.mp4", "demo1_audio.wav", 40),
+        ("musetalk", "demo1_video.mp4", "demo1_audio.wav", 24),
+        pytest.param("wav2lip", "demo1_video.mp4", "demo1_audio.wav", None, marks=pytest.mark.soak),
+        pytest.param("wav2lip", "yongen.mp4", "eng.wav", None, marks=pytest.mark.soak),
+        pytest.param("musetalk", "demo1_video.mp4", "demo1_audio.wav", None, marks=pytest.mark.soak),
     ],
 )
-def test_real_clip_through_yunet_pfld_and_wav2lip(
-    tmp_path: Path, clip: str, voice: str, frames: int | None, media_dir: Path, weights_dir: Path, wav2lip_file: Path
+def test_real_clip_through_yunet_pfld_and_a_network(
+    tmp_path: Path,
+    generator: str,
+    clip: str,
+    voice: str,
+    frames: int | None,
+    media_dir: Path,
+    weights_dir: Path,
+    wav2lip_file: Path,
+    model_files: Path,
 ) -> None:
+    """MuseTalk with the face parser; outside the box that each of them redraws, every plane is the source's."""
     video = media_dir / clip if frames is None else excerpt(media_dir / clip, tmp_path / clip, frames)
     landmarks = {"provider": "onnx", "weights": str(weights_dir / "pfld_68.onnx")}
-    config = settings(
-        "wav2lip",
-        wav2lip_file,
-        faces={"detector": "yunet"},
-        crops={"landmarks": landmarks},
-        weights_dir=str(weights_dir),
-        split={"shard_s": 3 if frames is None else 0.8},
-    )
+    drawn = models.settings(model_files, generator, wav2lip={"weights": str(wav2lip_file)})
+    more = {
+        "faces": {"detector": "yunet"},
+        "crops": {"landmarks": landmarks},
+        "weights_dir": str(weights_dir),
+        "split": {"shard_s": 3 if frames is None else 0.8},
+    }
+    config = Config.model_validate(drawn | more)
     row = {"id": "clip", "video": str(video), "audio": str(media_dir / voice), "audio_longer": "trim"}
     path = manifest(tmp_path / "m.jsonl", {**row, "output": "out.mp4", "language": "en"})
     report = dub(str(path), config, str(tmp_path / "work"), executor="ray")
@@ -93,9 +115,8 @@ def test_real_clip_through_yunet_pfld_and_wav2lip(
     index, made = index_video(str(video)), index_video(str(tmp_path / "out.mp4"))
     assert made.time_base == index.time_base
     assert np.array_equal(made.pts, index.pts)
-    cast = Cast.from_bytes(next((tmp_path / "work/films").glob("*/cast.npz")).read_bytes())
-    assert cast.painted.all()
-    boxes = whole_boxes(cast.boxes, index.picture.width, index.picture.height)
+    boxes = painted_boxes(video, tmp_path / "work", config)
+    assert len(boxes) == len(index)
     changed = 0
     pairs = zip(
         read_frames(video, index, 0, len(index)), read_frames(tmp_path / "out.mp4", made, 0, len(made)), strict=True
@@ -110,6 +131,21 @@ def test_real_clip_through_yunet_pfld_and_wav2lip(
             kept[inside] = b[inside]
             assert np.array_equal(b, kept), f"frame {number}, plane {plane}: changed outside the face"
     assert changed > 1000 * len(index)
+
+
+def painted_boxes(video: Path, work: Path, config: Config) -> I32:
+    """int32 [n, 4]: where the patches of a finished film lie, of which every frame is painted."""
+    index = index_video(str(video))
+    cast = Cast.from_bytes(next((work / "films").glob("*/cast.npz")).read_bytes())
+    assert cast.painted.all()
+    weights = Weights(config.weights_dir)
+    wish = replace(recipe_of(config.lips.generator, "none", config).crop, context=False)
+    crops = Crops(config.crops, config.media, build(config.crops.landmarks, weights), wish)
+    cache = LandmarkCache(str(next((work / "cache/landmarks").iterdir())), landmarks_key(config, weights))
+    cut = crops(video, Timeline.of(index), cast, 0, len(index), cache)
+    assert cut.located == 0  # all of them are in the cache
+    assert cut.stack is not None
+    return cut.stack.boxes
 
 
 def whole_clip(media_dir: Path) -> dict[str, object]:
