@@ -15,6 +15,7 @@ _ONE_AFTER_THE_OTHER = ("tests/cluster", "tests/notebooks", "tests/bench")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes (pytest -n), one of them has all of Ray: two clusters at a time do not fit two cores."""
     for item in items:
