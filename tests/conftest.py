@@ -15,13 +15,11 @@ _ONE_AFTER_THE_OTHER = ("tests/cluster", "tests/notebooks", "tests/bench")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """With several processes (pytest -n), one of them has all of Ray: two clusters at a time do not fit two cores."""
-    for item in items:
-        starts_ray = any(folder in item.path.as_posix() for folder in _ONE_AFTER_THE_OTHER)
-        if starts_ray or item.get_closest_marker("ray") or "ray_cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+    starts_ray = any(folder in item.path.as_posix() for folder in _ONE_AFTER_THE_OTHER)
+    if starts_ray or item.get_closest_marker("ray") or "ray_cluster" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 def _outside_folder(variable: str, name: str) -> Path:
