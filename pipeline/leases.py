@@ -24,8 +24,10 @@ from pipeline.ledger import RUN_ID, WorkFolder, read_json, write_json
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.exclusive import create
+from stages.settings import digest
 from stages.urls import without_secrets
 
+_LONGEST_NAME = 200  # bytes; file systems take 255, and the lease's own letters and number come on top
 _OUT_OF_SIGHT_S = 86400.0
 """A lease whose run's work folder cannot be seen from here (another machine's disk) is believed for a day."""
 
@@ -64,7 +66,9 @@ class Lease:
     def __init__(self, work: WorkFolder, run: str, output: str) -> None:
         self._work, self._run, self._output = work, run, output
         folder, _, name = output.rpartition("/")
-        self._stem = f"{folder}/.{name}.lease-"
+        # A legal name may be as long as names can be: then it is told by its digest.
+        shown = name if len(name.encode()) <= _LONGEST_NAME else digest(name)
+        self._stem = f"{folder}/.{shown}.lease-"
 
     def take(self) -> str:
         """Get the lease, or keep it. Empty when this run has it; else who does, in words."""

@@ -36,6 +36,9 @@ class MouthWarpSettings(Settings):
 class MouthWarp:
     """`Generator` that warps the lower face; each crop is worked on alone, so shards leave no trace."""
 
+    crop_px = 256
+    speech_shift_s = -0.1
+    """A mel window is 200 ms long and begins at the time it is looked up by: so the frame is in its middle."""
     notes: list[str]
 
     def __init__(self, settings: MouthWarpSettings) -> None:
@@ -68,10 +71,9 @@ class MouthWarp:
 class MouthWarpSpec(GeneratorSpec):
     """`mouthwarp`, the preview generator: no weights, no GPU."""
 
-    speech_shift_s = -0.1
-    """A mel window is 200 ms long and begins at the time it is looked up by: so the frame is in its middle."""
+    speech_shift_s = MouthWarp.speech_shift_s
     networks = False
-    crop = CropWish(px=256)
+    crop = CropWish(px=MouthWarp.crop_px)
 
     def __init__(self, settings: MouthWarpSettings) -> None:
         self._settings = settings
