@@ -129,8 +129,9 @@ from pipeline.flow import _make
 from pipeline.guard import guarded
 from pipeline.job import Job
 from pipeline.rows import Row
+from pipeline.steps.split import Split
 folder, style = sys.argv[1:]
-step = _make("split", Config.model_validate({"run": {"log": style}}).model_dump_json(), f"{folder}/work")
+step = _make(Split, Config.model_validate({"run": {"log": style}}).model_dump_json(), f"{folder}/work")
 film = Film(id="a", video=f"{folder}/gone.mp4", audio=f"{folder}/gone.wav", output=f"{folder}/out.mp4")
 job = Job(film=film, run="r", generator="mouthwarp").model_dump_json()
 print([row.code for row in guarded(step, Row("film", "a", job))])
