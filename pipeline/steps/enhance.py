@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pipeline.job import Job
 from pipeline.rows import Row
 from pipeline.steps.base import Step
 from stages.crops.types import FaceStack
 from stages.enhance.enhance import enhance
-from stages.enhance.restorer import GfpganRestorer
+
+if TYPE_CHECKING:
+    from stages.enhance.restorer import GfpganRestorer
 
 
 class EnhanceFaces(Step):
@@ -18,8 +21,10 @@ class EnhanceFaces(Step):
     name = "enhance"
 
     @cached_property
-    def restorer(self) -> GfpganRestorer:
+    def restorer(self) -> "GfpganRestorer":
         """The network, loaded."""
+        from stages.enhance.restorer import GfpganRestorer
+
         return GfpganRestorer.from_settings(self.config.enhance, self.weights)
 
     @staticmethod

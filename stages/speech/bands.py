@@ -3,8 +3,8 @@
 from functools import cache
 from typing import Final
 
+import librosa
 import numpy as np
-from librosa.filters import mel as mel_filters
 
 from stages.arrays import F32, F64
 from stages.speech.samples import RATE
@@ -29,6 +29,7 @@ def in_bands(spectrum: F64, low_hz: float, high_hz: float) -> F64:
 @cache
 def triangles(n_fft: int, low_hz: float, high_hz: float) -> list[tuple[int, F64]]:
     """Each band's first FFT bin and its weights: Slaney mel scale, area-normalised."""
-    basis: F32 = mel_filters(sr=RATE, n_fft=n_fft, n_mels=BANDS, fmin=low_hz, fmax=high_hz)
+    # `librosa.filters` loads at its first use: 1.2 s that a worker without a voice to hear must not wait for.
+    basis: F32 = librosa.filters.mel(sr=RATE, n_fft=n_fft, n_mels=BANDS, fmin=low_hz, fmax=high_hz)
     bins = [np.flatnonzero(row) for row in basis]
     return [(int(k[0]), row[k[0] : k[-1] + 1].astype(np.float64)) for k, row in zip(bins, basis, strict=True)]
