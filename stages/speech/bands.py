@@ -3,7 +3,6 @@
 from functools import cache
 from typing import Final
 
-import librosa
 import numpy as np
 
 from stages.arrays import F32, F64
@@ -29,7 +28,8 @@ def in_bands(spectrum: F64, low_hz: float, high_hz: float) -> F64:
 @cache
 def triangles(n_fft: int, low_hz: float, high_hz: float) -> list[tuple[int, F64]]:
     """Each band's first FFT bin and its weights: Slaney mel scale, area-normalised."""
-    # `librosa.filters` loads at its first use: 1.2 s that a worker without a voice to hear must not wait for.
-    basis: F32 = librosa.filters.mel(sr=RATE, n_fft=n_fft, n_mels=BANDS, fmin=low_hz, fmax=high_hz)
+    from librosa.filters import mel  # 1.2 s that a worker without a voice to hear must not wait for
+
+    basis: F32 = mel(sr=RATE, n_fft=n_fft, n_mels=BANDS, fmin=low_hz, fmax=high_hz)
     bins = [np.flatnonzero(row) for row in basis]
     return [(int(k[0]), row[k[0] : k[-1] + 1].astype(np.float64)) for k, row in zip(bins, basis, strict=True)]
