@@ -22,6 +22,7 @@ from stages.media.index import Picture
 from stages.media.ladder import dts_ladder
 from stages.media.open import open_media, video_stream
 from stages.media.planes import FORMATS, PLAIN_NAMES, fill, planes, range_of
+from stages.media.priority import kept_priority
 from stages.media.seam import Seam
 from stages.media.settings import TRUSTED
 from stages.settings import Settings
@@ -269,6 +270,8 @@ def _add_video(
     context.options = seam.narrowed(options, settings.preset) if seam is not None else options
     if coded.encoder == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes a page to stderr for every segment
+    with kept_priority():
+        context.open()
     return stream
 
 

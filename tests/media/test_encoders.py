@@ -1,5 +1,7 @@
 """Which encoder a film gets, for its source and its container, and what each of them makes."""
 
+import os
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -95,6 +97,25 @@ def test_depth_and_chroma_are_kept(tmp_path: Path, codec: str, pix_fmt: str) -> 
         for one, other in zip(made, planes(numbered(number, SIZE, pix_fmt)), strict=True):
             assert abs(one.astype(float) - other).mean() < peak * 0.02
             assert abs(one.astype(float).mean() - other.mean()) < peak * 0.003, "another range"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such priorities")
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_no_encoder_makes_threads_real_time(tmp_path: Path, codec: str) -> None:
+    """SVT-AV1 does, of itself and of the thread that opens it, where it may: nothing else of the machine ran then."""
+
+    def real_time() -> list[str]:
+        tasks = Path("/proc/self/task").iterdir()
+        return [task.name for task in tasks if os.sched_getscheduler(int(task.name)) != os.SCHED_OTHER]
+
+    seen: list[str] = []
+
+    def draw(number: int, size: tuple[int, int], pix_fmt: str) -> av.VideoFrame:
+        seen.extend(real_time())
+        return numbered(number, size, pix_fmt)
+
+    write(tmp_path / "a.mp4", codec, steady(9), picture(TAKES[codec][0]), draw)
+    assert (seen, real_time()) == ([], [])
 
 
 @pytest.mark.parametrize("codec", ["libsvtav1", "libvpx-vp9", "prores_ks"])
