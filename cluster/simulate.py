@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 from pipeline.ahead import FilmsUnderWay
 from pipeline.pools import NEEDS, Pool
-from pipeline.rows import Row
+from pipeline.rows import PAINTING, Row
 
-_SHARD_STAGES = ("crops", "lips", "enhance", "composite")
 _TASKS_AT_ONCE = 8  # films split or muxed side by side (pipeline.flow)
 
 
@@ -98,7 +97,7 @@ def simulate(films: int, film: Film, pools: Mapping[str, Pool], costs: Mapping[s
 def _stages(film: Film, pools: Mapping[str, Pool], costs: Mapping[str, float]) -> Iterator[_Stage]:
     yield _Stage("split", _TASKS_AT_ONCE, 0.0, film.split_s)
     yield _Stage("faces", pools["faces"].max_size, NEEDS["faces"], costs["faces"] * film.frames / film.cells)
-    for name in _SHARD_STAGES:
+    for name in PAINTING:
         if name in costs:
             cores = 1.0 if pools[name].gpus else NEEDS[name]
             yield _Stage(name, pools[name].max_size, cores, costs[name] * film.frames / film.shards)

@@ -2,6 +2,7 @@
 
 from pipeline.film import Film
 from stages.media import storage
+from stages.media.node_cache import localize
 from stages.media.settings import MediaLimits
 from stages.media.timeline import Timeline
 from stages.mux.sound import check_background
@@ -18,4 +19,4 @@ def check_film_background(film: Film, timeline: Timeline, limits: MediaLimits) -
     shortened = timeline.excerpt or timeline.end_pts < timeline.index.end_pts
     picture_s = float(timeline.end_pts * timeline.time_base) - timeline.zero_s
     longer = shortened or film.audio_longer != "error"
-    check_background(storage.localize(film.background), picture_s, limits, may_be_longer=longer)
+    check_background(localize(film.background), picture_s, limits, may_be_longer=longer)

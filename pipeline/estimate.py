@@ -13,6 +13,7 @@ from pipeline.film import Film
 from stages.media import storage
 from stages.media.encode import encoder_for
 from stages.media.index import VideoIndex
+from stages.media.node_cache import cache_limit
 from stages.media.open import open_media, video_stream
 from stages.media.planes import FORMATS
 from stages.media.timeline import Timeline
@@ -127,7 +128,7 @@ def disks(room: Room, work: str, outputs: Iterable[tuple[str, int]]) -> list[Dis
 
     `outputs`: locations of films and their bytes.
     """
-    copies = min(room.copies, storage.cache_limit())
+    copies = min(room.copies, cache_limit())
     wanted = [("scratch", tempfile.gettempdir(), room.joining + copies)]
     wanted += [("work folder", work, room.work)] if storage.is_local(work) else []
     wanted += [("outputs", url, size) for url, size in outputs if storage.is_local(url)]

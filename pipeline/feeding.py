@@ -13,14 +13,12 @@ from pipeline.pools import NEEDS, frame_rate
 from pipeline.rates import Measured
 from pipeline.recipe import Recipe
 from stages.crops.landmarks.costs import core_ms
+from stages.networks import FACE_PARSER, GFPGAN
 
 GPU_GFLOPS: Final = 0.35 * 790e3
 """Of an H100 or H200 in bfloat16, at the 35 % that such networks reach (musetalk.md 10)."""
 CORE_GFLOPS: Final = 100.0
 """Of one core with AVX-512 in float32: Wav2Lip's 7.9 GFLOP in 41 ms on two (docs/speed.md)."""
-GFPGAN_GFLOP: Final = 395.6
-PARSER_GFLOP: Final = 27.5
-"""197.8 GMAC (gfpgan.md 1); musetalk.md 10."""
 FACES_MS: Final = {"yunet": 2.0, "haar": 20.0, "sfd": 3000.0}
 CUT_MS: Final = 12.0
 UNTOLD_MS: Final = 5.0
@@ -48,19 +46,17 @@ def gflop(recipe: Recipe) -> float:
 def stage_gflop(recipe: Recipe, stage: str) -> float:
     """GFLOP of a painted frame in the networks of one stage, as far as they are known."""
     if stage == "enhance":
-        return GFPGAN_GFLOP if recipe.enhanced else 0.0
-    return recipe.spec.gflop + (PARSER_GFLOP if recipe.parsed else 0.0)
+        return GFPGAN.gflop if recipe.enhanced else 0.0
+    return recipe.spec.gflop + (FACE_PARSER.gflop if recipe.parsed else 0.0)
 
 
 def core_ms_by_stage(recipe: Recipe, config: Config, on_gpu: Sequence[str]) -> dict[str, float]:
     """ms of a CPU core that a painted frame of 1080p takes in each stage that is not on a GPU, estimated."""
-    enhance = GFPGAN_GFLOP if recipe.enhanced else 0.0
-    lips = max(0.0, gflop(recipe) - enhance)
     ms = {
         "faces": FACES_MS.get(config.faces.detector, FACES_MS["haar"]),
         "crops": CUT_MS + core_ms(config.crops.landmarks),
-        "lips": lips / CORE_GFLOPS * 1000 or UNTOLD_MS,
-        "enhance": enhance / CORE_GFLOPS * 1000,
+        "lips": stage_gflop(recipe, "lips") / CORE_GFLOPS * 1000 or UNTOLD_MS,
+        "enhance": stage_gflop(recipe, "enhance") / CORE_GFLOPS * 1000,
         "composite": COMPOSITE_MS[config.composite.blend],
     }
     return {stage: cost for stage, cost in ms.items() if cost and (stage not in on_gpu or stage == "crops")}

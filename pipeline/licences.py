@@ -10,6 +10,7 @@ from pipeline.pools import PreflightError
 from pipeline.recipe import recipes_of
 from stages.errors import DubError
 from stages.faces.detectors import resolve_detector
+from stages.urls import without_secrets
 from stages.weights import Weight, Weights
 
 _log = logging.getLogger(__name__)
@@ -99,5 +100,5 @@ def _refuse(used: Sequence[tuple[str, Weight]], config: Config) -> None:
 
 def _shown(spec: str, weight: Weight | None) -> str:
     """A spec without what a URL may be signed with, and what it is where its name does not say so."""
-    spec = spec.partition("?")[0] if "://" in spec else spec
+    spec = without_secrets(spec)
     return spec if weight is None or spec == weight.name else f"{spec} (which is {weight.name})"

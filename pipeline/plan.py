@@ -15,7 +15,7 @@ from pipeline.length import lay_timeline
 from pipeline.licences import check_licences
 from pipeline.manifest import read_manifest
 from pipeline.placing import mkv_taken, place
-from pipeline.recipe import recipe_of
+from pipeline.recipe import drawn_with, recipe_of
 from pipeline.spans import read_spans
 from pipeline.steps.base import film_cells
 from stages.errors import DubError
@@ -24,6 +24,7 @@ from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
 from stages.media.gops import find_gops
 from stages.media.index import index_video
+from stages.media.node_cache import localize
 from stages.media.open import open_media
 from stages.media.seam import plan_seam
 from stages.media.still import is_still, write_still
@@ -87,7 +88,7 @@ def _planned(film: Film, config: Config, work: str, taken: bool) -> PlannedFilm:
     dub_s = _dub_s(film, config)
     read_spans(film)
     with tempfile.TemporaryDirectory(prefix="dubline-plan-") as scratch:
-        source = video = storage.localize(film.video)
+        source = video = localize(film.video)
         if is_still(film.video):
             storage.identity(film.video)
             video = Path(scratch) / "still.mp4"
@@ -106,7 +107,7 @@ def _planned(film: Film, config: Config, work: str, taken: bool) -> PlannedFilm:
     if dub_s is not None:
         timeline = lay_timeline(film, index, round(dub_s * RATE), config.media.limits.max_frames)
     check_film_background(film, timeline, config.media.limits)
-    recipe = recipe_of(film.generator or config.lips.generator, film.enhance or config.enhance.model, config)
+    recipe = recipe_of(*drawn_with(film, config), config)
     shards = cut_ranges(len(timeline), timeline.keyframes, timeline.times, config.split.shard_s, recipe.longest_shard)
     return PlannedFilm(
         id=film.id,
@@ -125,7 +126,7 @@ def _dub_s(film: Film, config: Config) -> Fraction | None:
     if film.audio is None:
         return None
     storage.identity(film.audio)
-    with open_media(storage.localize(film.audio), config.media.limits) as container:
+    with open_media(localize(film.audio), config.media.limits) as container:
         return stated_length_s(container, choose_track(container, film.audio, film.audio_track))
 
 

@@ -12,12 +12,11 @@ from typing import Any, Final
 from pipeline.config import Config
 from pipeline.ledger import WorkFolder, read_json, write_json
 from pipeline.recipe import Recipe
-from pipeline.rows import Row
+from pipeline.rows import PAINTING, Row
 from stages.media import storage
 
 _ENOUGH: Final = 200  # frames: with fewer the start of workers and their first, slow calls weigh too much
 _LOOKS_BACK: Final = 30  # runs: what is older was another machine's or another version's, more likely than not
-_PAINTING: Final = ("crops", "lips", "enhance")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Rates:
         elif row.kind == "cell" and facts.get("cache_hit") is False:
             self._add("faces", told, row.end - row.start)
         elif row.kind == "shard" and "frames" in facts and (not facts.get("painted") or "lips" in told):
-            for stage in (*_PAINTING, "composite"):
+            for stage in PAINTING:
                 self._add(stage, told, facts["frames"])
 
     def _add(self, stage: str, told: Mapping[str, float], frames: int) -> None:

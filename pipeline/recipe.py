@@ -7,19 +7,18 @@ from pipeline.config import Config
 from pipeline.film import Film
 from stages.crops.types import CONTEXT_PX, CropWish
 from stages.enhance.enhance import enhance_key
-from stages.gpu import CONTEXT_GIB, network_gib
 from stages.lips.generators import spec_of
 from stages.lips.parsing.masks import MASK_PX
 from stages.lips.parsing.settings import parsing_key
 from stages.lips.spec import GeneratorSpec
 from stages.lips.types import Device, MaskMode
+from stages.networks import CONTEXT_GIB, FACE_PARSER, FAN, GFPGAN, WHISPER_TINY
 from stages.settings import digest
 from stages.speech.hearing import hearing_key, weights_heard_with
 from stages.weights import Weights
 
 MAX_PAYLOAD = 96 << 20
 """Bytes of a row's payload at most (design section 1): under Ray Data's 128 MiB block."""
-_FAN, _GFPGAN = 23_820_176, 87_143_276  # parameters (wav2lip.md 9, gfpgan.md 1)
 _ITEM = 68 * 2 * 4 + 2 * 4 * 4 + 12  # landmarks, two boxes, frame and weight
 
 
@@ -59,8 +58,8 @@ class Recipe:
     @property
     def lips_gib(self) -> float:
         """GiB on a GPU of one worker of the lips stage."""
-        ears = 0.0 if self.spec.hears == "mel" else network_gib(8_208_384, "float32", 1, 200.0)
-        parser = network_gib(13_300_416, "float32", 16, 80.0) if self.parsed else 0.0
+        ears = 0.0 if self.spec.hears == "mel" else WHISPER_TINY.gib("float32")
+        parser = FACE_PARSER.gib("float32") if self.parsed else 0.0
         return self.spec.gpu_gib + ears + parser
 
     def weights(self, config: Config) -> tuple[str, ...]:
@@ -91,10 +90,14 @@ def recipe_of(generator: str, enhance: str, config: Config) -> Recipe:
     return Recipe(generator, spec, spec.mask if wanted == "auto" else wanted, enhance != "none")
 
 
+def drawn_with(film: Film, config: Config) -> tuple[str, str]:
+    """The names of the film's generator and of its enhancer: the row's, else the config's."""
+    return film.generator or config.lips.generator, film.enhance or config.enhance.model
+
+
 def recipes_of(films: Iterable[Film], config: Config) -> list[Recipe]:
     """The different recipes of a run's films."""
-    asked = {(film.generator or config.lips.generator, film.enhance or config.enhance.model) for film in films}
-    return [recipe_of(generator, enhance, config) for generator, enhance in sorted(asked)]
+    return [recipe_of(*names, config) for names in sorted({drawn_with(film, config) for film in films})]
 
 
 def settle_devices(
@@ -107,13 +110,9 @@ def settle_devices(
     landmarks, restorer = config.crops.landmarks, config.enhance
     drawn = [recipe.lips_gib for recipe in recipes if recipe.uses_networks]
     needs = {  # GiB of one worker's networks; stages without any are left out
-        "crops": [network_gib(_FAN, landmarks.dtype, landmarks.batch_size or 16, 60)]
-        if landmarks.provider == "fan"
-        else [],
+        "crops": [FAN.gib(landmarks.dtype, landmarks.batch_size)] if landmarks.provider == "fan" else [],
         "lips": drawn,
-        "enhance": [network_gib(_GFPGAN, restorer.dtype, restorer.batch_size or 8, 400)]
-        if any(recipe.enhanced for recipe in recipes)
-        else [],
+        "enhance": [GFPGAN.gib(restorer.dtype, restorer.batch_size) for recipe in recipes if recipe.enhanced],
     }
     asked: dict[str, Device] = {"crops": landmarks.device, "lips": config.lips.device, "enhance": restorer.device}
     devices: dict[str, Device] = dict.fromkeys(asked, "cpu")

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 
@@ -28,6 +28,8 @@ SCHEMA = pa.schema(
 """No column is ever null: types inferred block by block would differ."""
 
 Kind = Literal["film", "cell", "shard"]
+PAINTING: Final = ("crops", "lips", "enhance", "composite")
+"""Stages of a shard on its way to a segment. Without them it has a picture all the same: the source's."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from pipeline.metrics import RunMeter
 from pipeline.placing import mkv_taken
 from pipeline.pools import plan_pools
 from pipeline.rates import conditions, last_rates, write_rates
-from pipeline.recipe import recipes_of, settle_devices
+from pipeline.recipe import drawn_with, recipes_of, settle_devices
 from pipeline.report import RunReport
 from pipeline.report_files import publish_report
 from pipeline.rows import Row
@@ -160,14 +160,15 @@ def _run(
             Job(
                 film=film,
                 run=run,
-                generator=film.generator or config.lips.generator,
-                enhance=film.enhance or config.enhance.model,
+                generator=generator,
+                enhance=enhance,
                 kept=dubs[film.video] > 1,
                 again=again,
                 mkv_taken=film.id in record.mkv_taken,
                 range=record.excerpt,
             )
             for film in films
+            for generator, enhance in [drawn_with(film, config)]
         ]
         try:
             with Alive(folder, run, config.run.lease_s):

@@ -47,6 +47,19 @@ class Batches:
             if self._fits(step, done, end):
                 done = end
 
+    def all_finite(self, n: int, step: Callable[[int, int], Tensor]) -> bool:
+        """As `each`, and whether every number that the steps returned was finite.
+
+        Asked once a stack: each question makes the host wait for the GPU.
+        """
+        finite = torch.ones((), dtype=torch.bool, device=self._device)
+
+        def looked_at(start: int, end: int) -> None:
+            finite.logical_and_(step(start, end).isfinite().all())
+
+        self.each(n, looked_at)
+        return bool(finite)
+
     def notes(self) -> list[str]:
         """What is different from what was wanted; empty as a rule."""
         if self.size == self._wanted:

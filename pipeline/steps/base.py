@@ -19,6 +19,7 @@ from stages.errors import DubError
 from stages.media import storage
 from stages.media.gops import Gops, find_gops
 from stages.media.index import VideoIndex
+from stages.media.node_cache import localize
 from stages.media.seam import Seam
 from stages.media.timeline import Timeline
 from stages.split.cut import cut_ranges
@@ -102,7 +103,7 @@ class Step(ABC):
         try:
             return Gops.from_bytes(storage.read_bytes(url))
         except (FileNotFoundError, ValueError):  # not there, or not one of ours
-            made = find_gops(storage.localize(job.video), self.index(job), self.config.media.limits)
+            made = find_gops(localize(job.video), self.index(job), self.config.media.limits)
             storage.write_bytes(url, made.to_bytes())
             return made
 

@@ -19,6 +19,7 @@ from stages.cast.types import Cast
 from stages.errors import DubError
 from stages.faces.types import CellFaces
 from stages.media import storage
+from stages.media.node_cache import localize
 from stages.media.timeline import Timeline
 from stages.speech.hearing import Windows, windows_of
 from stages.speech.samples import Samples
@@ -74,7 +75,7 @@ class MakeCast(Step):
     def _copies(self, job: Job, timeline: Timeline, cast: Cast) -> Copies:
         if self.config.encode.render == "full" or timeline.excerpt:
             return Copies()
-        return choose_copies(storage.localize(job.video), job, timeline, self.gops(job), cast.painted, self.config)
+        return choose_copies(localize(job.video), job, timeline, self.gops(job), cast.painted, self.config)
 
     def _cast(self, job: Job, timeline: Timeline) -> Cast:
         index = timeline.index
@@ -105,7 +106,7 @@ class MakeCast(Step):
         return CellFaces.nothing(start, end, self.config.faces.stride, self.config.faces.cut_threshold)
 
     def _windows(self, job: Job) -> Windows:
-        samples = Samples.open(storage.localize(self.work.speech(job.speech_key, ".npy")))
+        samples = Samples.open(localize(self.work.speech(job.speech_key, ".npy")))
         return windows_of(self.recipe(job).spec.hears, samples, self.config.speech)
 
     def _missing(self, row: Row, job: Job, named: list[tuple[Shard, str]]) -> Iterator[Row]:

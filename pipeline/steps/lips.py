@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import pictures
+from pipeline.config import Config
 from pipeline.job import Job
 from pipeline.kept import kept_latents, kept_masks
 from pipeline.recipe import Recipe
@@ -21,7 +22,7 @@ from stages.lips.opening import openings, strongest
 from stages.lips.parsing.masks import blend_masks
 from stages.lips.parsing.settings import parsing_key
 from stages.lips.types import Encodes, Generator
-from stages.media import storage
+from stages.media.node_cache import localize
 from stages.settings import digest
 from stages.speech.hearing import Hears, Windows, load_whisper, windows_of
 from stages.speech.samples import Samples
@@ -36,6 +37,11 @@ class DrawLips(Step):
 
     name = "lips"
 
+    def __init__(self, config: Config, work: str) -> None:
+        super().__init__(config, work)
+        self._generators: dict[str, Generator] = {}
+        self._heard: dict[tuple[str, Hears], Windows] = {}  # the last dub's: a neighbouring shard hears much of it too
+
     @cached_property
     def parser(self) -> "FaceParser":
         """The face parser, loaded."""
@@ -48,15 +54,6 @@ class DrawLips(Step):
     def ears(self) -> WhisperFeatures:
         """The speech encoder, loaded."""
         return load_whisper(self.config.speech.whisper, self.weights, self.config.lips.device)
-
-    @cached_property
-    def _heard(self) -> dict[tuple[str, Hears], Windows]:
-        """Of the dub worked on last: a neighbouring shard hears much of the same."""
-        return {}
-
-    @cached_property
-    def _generators(self) -> dict[str, Generator]:
-        return {}
 
     @staticmethod
     def takes(row: Row) -> bool:  # noqa: D102
@@ -104,7 +101,7 @@ class DrawLips(Step):
     def _windows(self, speech_key: str, hears: Hears) -> Windows:
         windows = self._heard.get((speech_key, hears))
         if windows is None:
-            samples = Samples.open(storage.localize(self.work.speech(speech_key, ".npy")))
+            samples = Samples.open(localize(self.work.speech(speech_key, ".npy")))
             windows = windows_of(hears, samples, self.config.speech, None if hears == "mel" else self.ears)
             self._heard.clear()
             self._heard[speech_key, hears] = windows

@@ -18,6 +18,7 @@ from stages.errors import DubError
 from stages.media import storage
 from stages.media.encode import check_encodable, check_segment
 from stages.media.index import VideoIndex
+from stages.media.node_cache import localize
 from stages.mux.copied import Copied, Piece, Source
 from stages.mux.mux import Dub, mux_film
 from stages.mux.smart import Smart
@@ -54,16 +55,16 @@ class MuxFilm(Step):
         storage.remove(self.work.done(job.film_key, film.output))
         heard = read_json(self.work.speech(job.speech_key, ".json")) or {}
         dub = Dub(
-            path=storage.localize(job.dub),
+            path=localize(job.dub),
             track=job.dub_track,
             language=film.language,
             trim=film.audio_longer == "trim",
             spoken=film.audio is None,
             damaged=bool(heard.get("damaged")),
             not_finite=bool(heard.get("replaced")),
-            background=None if film.background is None else storage.localize(film.background),
+            background=None if film.background is None else localize(film.background),
         )
-        timeline, video = self.timeline(job), storage.localize(job.video)
+        timeline, video = self.timeline(job), localize(job.video)
         pictures: list[dict[str, Any]] = []
 
         def look(finished: Path, grid: VideoIndex) -> None:
@@ -102,7 +103,7 @@ class MuxFilm(Step):
         """A shard's segment, or what is copied in its place."""
         if shard["copied"]:
             return Copied(shard["start"], shard["end"])
-        return storage.localize(self.work.segment(job.video_key, _segment_key(shard, passed)))
+        return localize(self.work.segment(job.video_key, _segment_key(shard, passed)))
 
     def _remove_damaged(
         self, job: Job, plan: Mapping[str, Any], passed: Mapping[str, Mapping[str, Any]], cause: DubError
@@ -117,7 +118,7 @@ class MuxFilm(Step):
                 continue
             key = _segment_key(shard, passed)
             try:
-                segment = storage.localize(self.work.segment(job.video_key, key))
+                segment = localize(self.work.segment(job.video_key, key))
                 check_segment(segment, timeline.pts[shard["start"] : shard["end"]], timeline.time_base)
             except DubError:
                 damaged.append(key)
@@ -130,7 +131,7 @@ class MuxFilm(Step):
 
     def _smart(self, job: Job) -> Smart:
         """What copied pieces come from, and what they become when they cannot be copied after all."""
-        video, timeline, seam = storage.localize(job.video), self.timeline(job), self.seam(job)
+        video, timeline, seam = localize(job.video), self.timeline(job), self.seam(job)
 
         def encode(piece: Copied, target: Path) -> None:
             stage = Composite(self.config.composite, self.config.encode, self.config.media)
@@ -140,7 +141,7 @@ class MuxFilm(Step):
 
     def _reshaped(self, job: Job) -> list[str]:
         """What the encoder asked of the picture."""
-        video = storage.localize(job.video)
+        video = localize(job.video)
         return check_encodable(video, self.index(job).picture, self.config.encode, job.film.suffix)
 
     def _passed_through(self, job: Job, shards: list[str]) -> dict[str, Mapping[str, Any]]:

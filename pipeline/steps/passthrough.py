@@ -6,17 +6,14 @@ from dataclasses import replace
 from pipeline.job import Job
 from pipeline.ledger import write_json
 from pipeline.quarantine import SWALLOWED
-from pipeline.rows import Row
+from pipeline.rows import PAINTING, Row
 from pipeline.steps.composite import PaintSegment
 from stages.media import storage
-
-_PAINTING = ("crops", "lips", "enhance", "composite")
-"""Steps without which a shard has a picture all the same: the source's."""
 
 
 def gave_up(row: Row) -> bool:
     """Whether a row is a shard that could not be painted and can be passed through."""
-    return row.kind == "shard" and row.code in SWALLOWED and row.stage in _PAINTING
+    return row.kind == "shard" and row.code in SWALLOWED and row.stage in PAINTING
 
 
 class PassThrough(PaintSegment):

@@ -18,6 +18,7 @@ from stages.media import storage
 from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import VideoIndex, index_video
+from stages.media.node_cache import localize
 from stages.media.seam import plan_seam
 from stages.media.still import is_still, write_still
 from stages.mux.containers import check_deliverable
@@ -44,7 +45,7 @@ class Split(Step):
         Roots(self.config.run.roots).check_film(film)
         job = self._see(job)
         index = self._index(job.video, job.video_key)
-        video = storage.localize(job.video)
+        video = localize(job.video)
         check_supported(video, index, first_frame(video, index, self.config.media))
         job = place(job, video, self.config.mux)
         film = job.film
@@ -122,7 +123,7 @@ class Split(Step):
         made = self.work.still(video_key)
         if not storage.exists(made):
             with storage.publishing(made, ".mp4") as partial:
-                write_still(storage.localize(url), partial, media.still_rate, media.limits)
+                write_still(localize(url), partial, media.still_rate, media.limits)
         return job.model_copy(update={"video": made, "video_key": video_key})
 
     def _index(self, url: str, video_key: str) -> VideoIndex:
@@ -145,9 +146,7 @@ class Split(Step):
             if film.audio is None:
                 assert film.text is not None
                 speak(film.text, film.language, film.voice, sound, self.config.speech)
-            dub = decode_dub(
-                storage.localize(sound), samples, film.audio_track, self.config.speech, self.config.media.limits
-            )
+            dub = decode_dub(localize(sound), samples, film.audio_track, self.config.speech, self.config.media.limits)
             facts = {"samples": dub.samples, "track": dub.track, "replaced": dub.replaced, "damaged": dub.damaged}
             write_json(facts_url, facts)
         heard = {"dub": sound, "dub_samples": facts["samples"], "dub_track": facts["track"]}

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,12 +15,8 @@ from stages.enhance.align import FACE_PX
 from stages.enhance.network import Gfpgan
 from stages.enhance.settings import EnhanceSettings
 from stages.errors import DubError
+from stages.networks import GFPGAN
 from stages.weights import Weights
-
-BATCH_GPU: Final = 8
-"""Faces per step on a GPU."""
-BATCH_CPU: Final = 1
-"""Faces per step on a CPU: one face fills every core, and more only take memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +49,7 @@ class GfpganRestorer:
             model="gfpgan", weights=str(weights), device=device, dtype=dtype, batch_size=batch_size, threads=threads
         )
         self.device = device_of("enhance", settings.device, settings.dtype)
-        size = settings.batch_size or (BATCH_CPU if self.device == "cpu" else BATCH_GPU)
+        size = GFPGAN.batch(settings.batch_size, self.device)
         self.notes = []
         self._threads = settings.threads
         self._batches = Batches("gfpgan", self.device, size)
@@ -86,16 +82,14 @@ class GfpganRestorer:
             with self._batches.fitting(f"{n} faces"):
                 pixels = upload(faces, self.device)
                 restored = torch.empty_like(pixels)
-            finite = torch.ones((), dtype=torch.bool, device=self.device)
 
-            def step(start: int, end: int) -> None:
+            def step(start: int, end: int) -> Tensor:
                 face = network_input(filled(pixels[start:end], self.batch_size))
-                picture = self._network(face)[: end - start]
+                picture: Tensor = self._network(face)[: end - start]
                 restored[start:end] = as_pixels(picture)
-                finite.logical_and_(picture.isfinite().all())
+                return picture
 
-            self._batches.each(n, step)
-            if not bool(finite):  # asked once a stack: each question makes the host wait for the GPU
+            if not self._batches.all_finite(n, step):
                 raise DubError(
                     "internal",
                     "GFPGAN's output is not finite: its checkpoint is damaged, or bfloat16 does not suffice for it "

@@ -22,7 +22,7 @@ class GeneratorSpec(ABC):
     networks: bool = True
     """Whether it can use a GPU."""
     gpu_gib: float = 0.0
-    """GiB it takes on a GPU at its batch size (`stages.gpu`): what decides who shares one."""
+    """GiB it takes on a GPU at its batch size (`stages.networks`): what decides who shares one."""
     gflop: float = 0.0
     """GFLOP a face costs it: how many CPU cores it takes to feed it is told by this. 0: not known."""
 

@@ -17,8 +17,8 @@ from pydantic import TypeAdapter
 
 from stages.arrays import F64, I64, Bool, check_shapes, pack, unpack
 from stages.errors import DubError
-from stages.media import storage
 from stages.media.chroma import UNSPECIFIED, chroma_location
+from stages.media.node_cache import localize
 from stages.media.open import open_media, video_stream
 from stages.media.settings import MediaLimits
 from stages.media.upright import Upright, check_turn, rotation_of
@@ -163,7 +163,7 @@ def index_video(url: str, limits: MediaLimits | None = None) -> VideoIndex:
     (reference media.md 7.4). One picture is decoded, for its display matrix. Raises DubError: `not_found`, `no_video`,
     `decode_error` (damaged, cut short), `unsupported` (no timestamps, too many frames, a mirrored picture).
     """
-    path = storage.localize(url)
+    path = localize(url)
     limits = limits or MediaLimits()
     with open_media(path, limits) as container:
         if container.format.name == "avi" or "matroska" in container.format.name:

@@ -11,7 +11,8 @@ from typing import Final
 
 from stages.download import DownloadError, Progress, download, file_sha256
 from stages.errors import DubError
-from stages.media.storage import exists, is_local, join, local_path, localize
+from stages.media.node_cache import localize
+from stages.media.storage import exists, is_local, join, local_path
 from stages.weights.registry import REGISTRY, Weight, known, unknown
 
 _LIMIT: Final = 4 << 30

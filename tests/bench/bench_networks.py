@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import typer
 
-from pipeline.feeding import GFPGAN_GFLOP, PARSER_GFLOP
+from stages import networks
 from stages.enhance import GfpganRestorer
 from stages.lips.musetalk import MuseTalkGenerator
 from stages.lips.parsing import FaceParser
@@ -108,12 +108,12 @@ def _once(path: Path, write: Callable[..., Path], *arguments: Any) -> Path:
 
 
 NETWORKS = (
-    Network("wav2lip", 7.934, _wav2lip),
-    Network("musetalk", 1345.5, _musetalk_whole),
+    Network("wav2lip", networks.WAV2LIP.gflop, _wav2lip),
+    Network("musetalk", networks.MUSETALK.gflop, _musetalk_whole),
     Network("musetalk, latents kept", 800.0, _musetalk_known),
-    Network("face parser", PARSER_GFLOP, _parser),
-    Network("gfpgan", GFPGAN_GFLOP, _gfpgan, ("float32", "bfloat16")),
-    Network("whisper, 30 s", 36.9, _whisper, ("float32",)),
+    Network("face parser", networks.FACE_PARSER.gflop, _parser),
+    Network("gfpgan", networks.GFPGAN.gflop, _gfpgan, ("float32", "bfloat16")),
+    Network("whisper, 30 s", networks.WHISPER_TINY.gflop, _whisper, ("float32",)),
 )
 
 

@@ -15,6 +15,7 @@ from pipeline.manifest import Manifest, read_manifest
 from pipeline.roots import Roots
 from stages.errors import DubError
 from stages.media import storage
+from stages.media.node_cache import localize
 from tests.films import BOX, film, manifest, speech
 from tests.pipeline.manifest_files import row, write_jsonl
 
@@ -190,7 +191,7 @@ def test_roots_are_folders_and_prefixes_of_what_is_opened(monkeypatch: pytest.Mo
 )
 def test_nothing_else_is_opened_wherever_a_url_comes_from(url: str) -> None:
     """Work folder, weights and manifests too: fsspec has protocols that unpack archives and that run programs."""
-    for use in (storage.read_bytes, storage.exists, storage.open_read, storage.identity, storage.localize):
+    for use in (storage.read_bytes, storage.exists, storage.open_read, storage.identity, localize):
         with pytest.raises(DubError, match="is not opened") as caught:
             use(url)
         assert caught.value.code == "unsupported"

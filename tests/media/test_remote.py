@@ -9,8 +9,9 @@ import fsspec
 import pytest
 
 from stages.errors import DubError
-from stages.media import remote, storage
+from stages.media import node_cache, remote, storage
 from stages.media.exclusive import create
+from stages.media.node_cache import localize
 from stages.media.remote import TRIES, passes, persist
 from stages.urls import without_secrets
 from tests.faulty import Faults, s3_server
@@ -38,7 +39,7 @@ def test_every_call_comes_through_a_server_that_is_busy_and_hangs_up(busy: Fault
         assert storage.exists(url)
         assert storage.read_bytes(url) == data
         assert storage.identity(url) == storage.identity(url)
-        assert storage.localize(url, tmp_path).read_bytes() == data
+        assert localize(url, tmp_path).read_bytes() == data
         assert create(f"s3://night/claims/{number}", b"me")
         assert create(f"s3://night/claims/{number}", b"me")
         assert not create(f"s3://night/claims/{number}", b"you")
@@ -136,7 +137,7 @@ def test_urls_are_shown_without_what_opens_them(given: str, shown: str) -> None:
 
 
 def test_a_film_signed_anew_is_not_copied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "identity", lambda _: "known")
+    monkeypatch.setattr(node_cache, "identity", lambda _: "known")
     fetched = []
 
     def file_system(url: str) -> tuple[object, str]:
@@ -147,9 +148,9 @@ def test_a_film_signed_anew_is_not_copied_again(tmp_path: Path, monkeypatch: pyt
 
         return Web(), url
 
-    monkeypatch.setattr(storage, "file_system", file_system)
-    one = storage.localize("https://host/a.mp4?sig=1", tmp_path)
-    assert storage.localize("https://host/a.mp4?sig=2", tmp_path) == one
+    monkeypatch.setattr(node_cache, "file_system", file_system)
+    one = localize("https://host/a.mp4?sig=1", tmp_path)
+    assert localize("https://host/a.mp4?sig=2", tmp_path) == one
     assert len(fetched) == 1
 
 
@@ -161,6 +162,6 @@ def test_what_a_killed_process_left_half_is_removed(tmp_path: Path, monkeypatch:
     for path in (old, young):
         path.write_bytes(b"ha")
     os.utime(old, (1, 1))
-    storage.localize("memory://bucket/half.mp4", tmp_path)
+    localize("memory://bucket/half.mp4", tmp_path)
     assert not old.exists()
     assert young.exists(), "somebody may be at it"

@@ -10,6 +10,7 @@ import pytest
 
 from stages.errors import DubError
 from stages.media import remote, storage
+from stages.media.node_cache import localize
 
 
 @pytest.fixture
@@ -138,11 +139,11 @@ def test_a_server_that_does_not_tell_a_size_is_named(memory: str, monkeypatch: p
 
 def test_local_files_are_used_where_they_are(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"film")
-    assert storage.localize(str(tmp_path / "a.mp4")) == tmp_path / "a.mp4"
-    assert storage.localize(f"file://{tmp_path}/a.mp4") == tmp_path / "a.mp4"
+    assert localize(str(tmp_path / "a.mp4")) == tmp_path / "a.mp4"
+    assert localize(f"file://{tmp_path}/a.mp4") == tmp_path / "a.mp4"
     for name in ("none.mp4", "."):
         with pytest.raises(DubError) as caught:
-            storage.localize(str(tmp_path / name))
+            localize(str(tmp_path / name))
         assert caught.value.code == "not_found"
 
 
@@ -166,12 +167,12 @@ def test_a_remote_file_is_copied_once_and_again_when_it_changed(
     url = f"{memory}/films/a.mp4"
     storage.write_bytes(url, b"first")
     fetched = counted(monkeypatch)
-    copies = {storage.localize(url, tmp_path) for _ in range(3)}
+    copies = {localize(url, tmp_path) for _ in range(3)}
     assert (len(copies), len(fetched)) == (1, 1)
     first = copies.pop()
     assert (first.suffix, first.read_bytes()) == (".mp4", b"first")
     storage.write_bytes(url, b"other")
-    second = storage.localize(url, tmp_path)
+    second = localize(url, tmp_path)
     assert (second.read_bytes(), first.read_bytes()) == (b"other", b"first")
     assert len(fetched) == 2
 
@@ -190,10 +191,10 @@ def test_a_source_that_changes_while_it_is_copied_is_not_kept(
 
     monkeypatch.setattr(fs, "get_file", slow)
     with pytest.raises(DubError, match="changed while it was read"):
-        storage.localize(url, tmp_path)
+        localize(url, tmp_path)
     assert storage.names(str(tmp_path)) == []
     monkeypatch.undo()
-    assert storage.localize(url, tmp_path).read_bytes() == b"newer"
+    assert localize(url, tmp_path).read_bytes() == b"newer"
 
 
 def test_a_copy_that_fails_leaves_nothing(memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +207,7 @@ def test_a_copy_that_fails_leaves_nothing(memory: str, tmp_path: Path, monkeypat
     monkeypatch.setattr(fsspec.filesystem("memory"), "get_file", broken)
     monkeypatch.setattr(remote, "_FIRST_S", 0)
     with pytest.raises(DubError, match="the network went away") as caught:
-        storage.localize(f"{memory}/a.mp4", tmp_path)
+        localize(f"{memory}/a.mp4", tmp_path)
     assert caught.value.code == "unreachable"
     assert not [p for p in tmp_path.rglob("*") if "partial" in p.name]
     assert storage.names(str(tmp_path)) == []
@@ -216,16 +217,16 @@ def test_the_cache_makes_room_by_what_nobody_asked_for_longest(memory: str, tmp_
     copies = []
     for number in range(4):
         storage.write_bytes(f"{memory}/{number}.mp4", bytes([number]) * 1000)
-        copies.append(storage.localize(f"{memory}/{number}.mp4", tmp_path, 10_000))
+        copies.append(localize(f"{memory}/{number}.mp4", tmp_path, 10_000))
     for age, copy in zip((9000, 8000, 7000, 10), copies, strict=True):
         os.utime(copy, (copy.stat().st_mtime - age,) * 2)
-    storage.localize(f"{memory}/0.mp4", tmp_path, 10_000)  # asked for again: no longer the oldest
+    localize(f"{memory}/0.mp4", tmp_path, 10_000)  # asked for again: no longer the oldest
     storage.write_bytes(f"{memory}/new.mp4", b"n" * 1000)
-    new = storage.localize(f"{memory}/new.mp4", tmp_path, 3000)
+    new = localize(f"{memory}/new.mp4", tmp_path, 3000)
     assert [copy.exists() for copy in copies] == [True, False, False, True]
     assert new.exists()
     storage.write_bytes(f"{memory}/more.mp4", b"m" * 1000)
-    storage.localize(f"{memory}/more.mp4", tmp_path, 1000)
+    localize(f"{memory}/more.mp4", tmp_path, 1000)
     assert [copy.exists() for copy in copies] == [True, False, False, True], "in use within the hour: never deleted"
 
 
@@ -243,7 +244,7 @@ def _localize(url: str, cache: Path, log: Path, barrier: object) -> None:
 
     fs.get_file = get_file
     barrier.wait()
-    assert storage.localize(url, cache).read_bytes() == b"film" * 1000
+    assert localize(url, cache).read_bytes() == b"film" * 1000
 
 
 def test_two_processes_of_a_node_copy_once(memory: str, tmp_path: Path) -> None:

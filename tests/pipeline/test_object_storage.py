@@ -15,6 +15,7 @@ import pytest
 from pipeline import Config, dub
 from pipeline.report import RunReport
 from stages.media import remote, storage
+from stages.media.node_cache import localize
 from tests.faulty import Faults, s3_server
 from tests.films import BOX, film, same_pictures, speech
 from tests.poisoned import environment, poison
@@ -83,7 +84,7 @@ def test_two_nights_on_a_faulty_bucket(bucket: Faults, tmp_path: Path, wav2lip_f
     assert storage.names(f"{NIGHT}/out") == [f"{name}.mp4" for name in "abcd"]
     assert not [path for path in storage.file_system(NIGHT)[0].find("night/out") if "lease" in path]
     for name in "abcd":
-        mine = storage.localize(f"{NIGHT}/out/{name}.mp4", tmp_path / "tmp")
+        mine = localize(f"{NIGHT}/out/{name}.mp4", tmp_path / "tmp")
         assert not same_pictures(tmp_path / f"{name}.mp4", mine)
     stored = json.loads(storage.read_bytes(second.url))
     assert [made["code"] for made in stored["films"]] == ["ok"] * 4

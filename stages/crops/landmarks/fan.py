@@ -17,10 +17,10 @@ from torch import Tensor
 from stages.arrays import F32, U8
 from stages.batches import DTYPES, Batches, device_of, filled, running, upload
 from stages.checkpoint import WeightsFile
+from stages.networks import FAN as FAN_COSTS
 
 _MODULES = 4  # stacked hourglasses of 2DFAN-4, the size face_alignment calls LARGE
 _REFERENCE_SCALE = 165.0  # face_alignment's own for YuNet, whose boxes are like ours (195 is for the smaller S3FD's)
-_BATCH_GPU, _BATCH_CPU = 16, 4
 _COUNTER = "num_batches_tracked"
 
 
@@ -49,8 +49,7 @@ class Fan:
         threads: int = 1,
     ) -> None:
         self.device, self._dtype, self._threads = device_of("landmarks", device, dtype), DTYPES[dtype], threads
-        usual = _BATCH_CPU if self.device == "cpu" else _BATCH_GPU
-        self._batches = Batches("fan", self.device, batch_size or usual)
+        self._batches = Batches("fan", self.device, FAN_COSTS.batch(batch_size, self.device))
         file = WeightsFile(path, "FAN weights", "«dubline weights fetch 2dfan4» fetches the official 2DFAN4 file")
         with torch.device("meta"):  # no second of random numbers that are overwritten at once
             net = FAN(_MODULES)

@@ -17,11 +17,8 @@ from stages.lips.musetalk import checkpoint, layout
 from stages.lips.musetalk.network import CROP_PX, LATENT_SHAPE, MAX_TOKENS, MuseTalk, to_pixels
 from stages.lips.musetalk.settings import MuseTalkSettings, Version
 from stages.lips.types import Device
+from stages.networks import MUSETALK
 
-BATCH_GPU: Final = 16
-"""Frames per step on a GPU: from here on its time goes into arithmetic, not into launches (musetalk.md 10)."""
-BATCH_CPU: Final = 1
-"""Frames per step on a CPU: a frame is 1.3 TFLOP there, more at a time only cost memory."""
 _NAME: Final = "musetalk"
 
 _log = logging.getLogger(__name__)
@@ -76,9 +73,7 @@ class MuseTalkGenerator:
         self.device = device_of("lips", device, settings.dtype)
         self.notes = []
         self._settings = settings
-        self._batches = Batches(
-            _NAME, self.device, settings.batch_size or (BATCH_CPU if self.device == "cpu" else BATCH_GPU)
-        )
+        self._batches = Batches(_NAME, self.device, MUSETALK.batch(settings.batch_size, self.device))
         files = layout.find(Path(weights), settings.version)
         unet, vae = checkpoint.load_unet(files, settings.version), checkpoint.load_vae(files, settings.version)
         with self._batches.fitting("its weights"):
@@ -162,11 +157,11 @@ class MuseTalkGenerator:
                 noise = self._noise(crops)
                 encoded = torch.empty((n, *LATENT_SHAPE), dtype=self._kept, device=self.device)
 
-            def step(start: int, end: int) -> None:
+            def step(start: int, end: int) -> Tensor:
                 encoded[start:end] = self._latents(pixels, noise, start, end)[: end - start]
+                return encoded[start:end]
 
-            self._batches.each(n, step)
-            if not bool(encoded.isfinite().all()):
+            if not self._batches.all_finite(n, step):
                 raise _overflow("its encoder overflows with these weights")
             result: NDArray[np.floating] = download(encoded)
         self.notes = self._batches.notes()
@@ -183,9 +178,8 @@ class MuseTalkGenerator:
                 encoded = None if latents is None else upload(latents, self.device)
                 noise = None if crops is None else self._noise(crops)
                 redrawn = torch.empty((n, CROP_PX, CROP_PX, 3), dtype=torch.uint8, device=self.device)
-            finite = torch.ones((), dtype=torch.bool, device=self.device)
 
-            def step(start: int, end: int) -> None:
+            def step(start: int, end: int) -> Tensor:
                 if pixels is not None:
                     inner = self._latents(pixels, noise, start, end)
                 else:
@@ -193,10 +187,9 @@ class MuseTalkGenerator:
                     inner = filled(encoded[start:end], self.batch_size)
                 picture = self._draw(inner.float(), filled(windows[start:end], self.batch_size))[: end - start]
                 redrawn[start:end] = to_pixels(picture)
-                finite.logical_and_(picture.isfinite().all())
+                return picture
 
-            self._batches.each(n, step)
-            if not bool(finite):  # asked once a stack: each question makes the host wait for the GPU
+            if not self._batches.all_finite(n, step):
                 raise _overflow("the speech window is not, or float16 overflows with these weights")
             result: U8 = download(redrawn)
         self.notes = self._batches.notes()

@@ -4,32 +4,30 @@ from pathlib import Path
 from typing import Final
 
 from stages.crops.types import CropWish
-from stages.gpu import network_gib
 from stages.lips.musetalk import layout
 from stages.lips.musetalk.settings import MuseTalkSettings
 from stages.lips.spec import GeneratorSpec
 from stages.lips.types import Device, Generator
+from stages.networks import MUSETALK
 from stages.settings import digest
 from stages.weights import Weights
 
 VERSION: Final = 1
 """Raised whenever the same settings and weights give other pixels."""
 _CROP_PX: Final = 256
-_PARAMETERS, _BATCH_GPU, _ITEM_MIB = 849_947_844 + 83_653_863, 16, 430.0
 
 
 class MuseTalkSpec(GeneratorSpec):
     """MuseTalk 1.0 or 1.5: half-face crops of 256 px, Whisper windows, masks of a face parser."""
 
-    gflop = 1345.5
-    """UNet, two encodes and one decode (musetalk.md 10)."""
+    gflop = MUSETALK.gflop
 
     def __init__(self, settings: MuseTalkSettings, device: Device) -> None:
         self._settings, self._device = settings, device
         self.hears = "whisper-legacy" if settings.speech_route == "legacy" else "whisper"
         self.mask = "face" if settings.version == "1.0" else "jaw"
         self.speech_shift_s = settings.speech_shift_s
-        self.gpu_gib = network_gib(_PARAMETERS, settings.dtype, settings.batch_size or _BATCH_GPU, _ITEM_MIB)
+        self.gpu_gib = MUSETALK.gib(settings.dtype, settings.batch_size)
 
     @property
     def crop(self) -> CropWish:  # noqa: D102

@@ -10,15 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from stages.arrays import U8
-from stages.batches import DTYPES, Batches, device_of, filled, running, upload
+from stages.batches import DTYPES, Batches, device_of, download, filled, running, upload
 from stages.errors import DubError
 from stages.lips.parsing import checkpoint
 from stages.lips.parsing.network import INPUT_PX, BiSeNet, full_size
 from stages.lips.parsing.settings import ParsingSettings
+from stages.networks import FACE_PARSER
 
-BATCH_GPU: Final = 16
-BATCH_CPU: Final = 4
-"""Pictures per step. On two cores, float32: 280 ms a picture in steps of 4, 363 ms alone; as trained 410 ms."""
 MEAN_RGB: Final = (0.485, 0.456, 0.406)
 STD_RGB: Final = (0.229, 0.224, 0.225)
 """Of ImageNet, for pixels in 0..1 (musetalk.md 3.7)."""
@@ -53,9 +51,7 @@ class FaceParser:
         self.notes = []
         self._dtype = DTYPES[settings.dtype]
         self._threads = settings.threads
-        self._batches = Batches(
-            "face parser", self.device, settings.batch_size or (BATCH_CPU if self.device == "cpu" else BATCH_GPU)
-        )
+        self._batches = Batches("face parser", self.device, FACE_PARSER.batch(settings.batch_size, self.device))
         with self._batches.fitting("its weights"):
             network = fold(checkpoint.network(Path(weights)))
             network = network.to(dtype=self._dtype)
@@ -93,21 +89,19 @@ class FaceParser:
             with self._batches.fitting(f"{n} pictures"):
                 pixels = upload(pictures, self.device)
                 found = torch.empty(pictures.shape[:3], dtype=torch.uint8, device=self.device)
-            finite = torch.ones((), dtype=torch.bool, device=self.device)
 
-            def step(start: int, end: int) -> None:
+            def step(start: int, end: int) -> Tensor:
                 scores = self._scores(pixels[start:end])
                 found[start:end] = full_size(scores, INPUT_PX, INPUT_PX).argmax(dim=1)
-                finite.logical_and_(scores.isfinite().all())
+                return scores
 
-            self._batches.each(n, step)
-            if not bool(finite):  # asked once a stack: each question makes the host wait for the GPU
+            if not self._batches.all_finite(n, step):
                 raise DubError(
                     "internal",
                     "the face parser's scores are not finite: float16 overflows with these weights "
                     "(set lips.parsing.dtype to bfloat16 or float32)",
                 )
-            result: U8 = found.cpu().numpy()
+            result: U8 = download(found)
         self.notes = self._batches.notes()
         return result
 

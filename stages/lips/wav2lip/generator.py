@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,11 +16,7 @@ from stages.lips.wav2lip import checkpoint
 from stages.lips.wav2lip.backends import Backend, OnnxBackend, TorchBackend
 from stages.lips.wav2lip.network import CROP_PX, MEL_BANDS, MEL_COLUMNS
 from stages.lips.wav2lip.settings import Wav2LipSettings
-
-BATCH_GPU: Final = 128
-"""Frames per step on a GPU: the official script's batch."""
-BATCH_CPU: Final = 8
-"""Frames per step on a CPU: larger ones are no faster (tests/bench/bench_generator.py) and cost more to fill up."""
+from stages.networks import WAV2LIP
 
 _log = logging.getLogger(__name__)
 
@@ -66,9 +62,8 @@ class Wav2LipGenerator:
         if settings.mode == "onnx" and device == "cuda":
             raise ValueError("mode 'onnx' runs on a CPU: set device to cpu, or mode to fast")
         self.device = device_of("lips", "cpu" if settings.mode == "onnx" else device, settings.dtype)
-        batch_size = settings.batch_size or (BATCH_CPU if self.device == "cpu" else BATCH_GPU)
         self.notes = []
-        self._batches = Batches("wav2lip", self.device, batch_size)
+        self._batches = Batches("wav2lip", self.device, WAV2LIP.batch(settings.batch_size, self.device))
         # A GPU divides by a tensor exactly; by a number of the host, torch multiplies with its rounded reciprocal.
         self._white = torch.full((), 255.0, device=self.device)
         with self._batches.fitting("its weights"):
@@ -106,16 +101,14 @@ class Wav2LipGenerator:
                 pixels = upload(crops, self.device)
                 windows = upload(speech, self.device)
                 redrawn = torch.empty_like(pixels)
-            finite = torch.ones((), dtype=torch.bool, device=self.device)
 
-            def step(start: int, end: int) -> None:
+            def step(start: int, end: int) -> Tensor:
                 picture = self._picture(pixels[start:end], windows[start:end])
                 # Truncated like the official script, not rounded: rounding changes half of all values (wav2lip.md 5.3).
                 redrawn[start:end] = (picture * 255).to(torch.uint8).permute(0, 2, 3, 1)
-                finite.logical_and_(picture.isfinite().all())
+                return picture
 
-            self._batches.each(n, step)
-            if not bool(finite):  # asked once a stack: each question makes the host wait for the GPU
+            if not self._batches.all_finite(n, step):
                 raise DubError(
                     "internal",
                     "Wav2Lip's output is not finite: the speech window is not, or float16 overflows with these weights "

@@ -1,30 +1,28 @@
 """Wav2Lip before it is loaded."""
 
 from stages.crops.types import CropWish
-from stages.gpu import network_gib
 from stages.lips.spec import GeneratorSpec
 from stages.lips.types import Device, Generator
 from stages.lips.wav2lip.settings import Wav2LipSettings
+from stages.networks import WAV2LIP
 from stages.settings import digest
 from stages.weights import Weights
 
 VERSION = 1
 """Raised whenever the same settings and weights give other pixels."""
-_PARAMETERS, _BATCH_GPU, _ITEM_MIB = 36_298_035, 128, 8.0
 
 
 class Wav2LipSpec(GeneratorSpec):
     """Wav2Lip: crops of 96 px, mel windows."""
 
     crop = CropWish(px=96)
-    gflop = 7.9
-    """3.967 GMAC (wav2lip.md 0)."""
+    gflop = WAV2LIP.gflop
 
     def __init__(self, settings: Wav2LipSettings, device: Device) -> None:
         self.networks = settings.mode != "onnx"
         self._settings, self._device = settings, device if self.networks else "cpu"
         self.speech_shift_s = settings.speech_shift_s
-        self.gpu_gib = network_gib(_PARAMETERS, settings.dtype, settings.batch_size or _BATCH_GPU, _ITEM_MIB)
+        self.gpu_gib = WAV2LIP.gib(settings.dtype, settings.batch_size)
 
     def weights(self) -> tuple[str, ...]:  # noqa: D102
         return (self._settings.weights,)
