@@ -25,7 +25,8 @@ Packages = Literal["image", "pinned"]
 
 _FILES: Final = "job"
 """Folder of the upload with the files that are the job's own; no name in it can be taken for an option."""
-_STOP_S: Final = "60"
+DRIVER: Final = {"RAY_JOB_STOP_WAIT_TIME_S": "60"}
+"""Variables of a job: Ray kills a stopped driver after 3 s; the report of an interrupted run takes longer."""
 _FILE_SYSTEMS: Final = ("s3fs", "gcsfs", "adlfs")
 _SECRET: Final = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL", re.IGNORECASE)
 
@@ -89,8 +90,7 @@ def upload(
             command += ["--config", config]
         command += ["--work", work, *(word for override in overrides for word in ("--set", override)), *options]
         runtime: dict[str, Any] = {"working_dir": str(folder)}
-        # Ray kills a stopped driver after 3 s; the report of an interrupted run takes longer.
-        runtime["env_vars"] = {"RAY_JOB_STOP_WAIT_TIME_S": _STOP_S, **variables}
+        runtime["env_vars"] = {**DRIVER, **variables}
         if packages == "pinned":
             runtime["pip"] = pinned()
         entrypoint = shlex.join(command)

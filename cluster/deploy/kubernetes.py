@@ -1,6 +1,7 @@
 """KubeRay's RayJob, RayCronJob and RayCluster; Kubernetes' CronJob and service account."""
 
 import importlib.metadata
+import json
 import shlex
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from cluster.deploy.pods import (
     worker_pod,
 )
 from cluster.deploy.sizes import Group, groups, weight_names
+from cluster.upload import DRIVER
 from pipeline.config import Config
 
 POOL: Final = "dub/pool"
@@ -140,6 +142,7 @@ def _job_spec(options: DeployOptions, config: Config) -> Doc:
     }
     return {
         "entrypoint": shlex.join(run_command(options)),
+        "runtimeEnvYAML": json.dumps({"env_vars": DRIVER}),  # JSON is YAML
         "submissionMode": "K8sJobMode",
         "submitterPodTemplate": {
             "metadata": {"labels": pod_labels(options)},

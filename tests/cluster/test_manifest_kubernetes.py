@@ -165,6 +165,14 @@ def test_a_film_that_fails_makes_no_cluster_anew():
     assert (job["backoffLimit"], job["shutdownAfterJobFinishes"], job["activeDeadlineSeconds"]) == (1, True, 36000)
 
 
+@pytest.mark.parametrize("kind", ["rayjob", "raycronjob"])
+def test_a_stopped_job_has_time_to_write_its_report(kind):
+    chosen = options()
+    job = getattr(kubernetes, kind)(chosen, _config(chosen))["spec"]
+    environment = yaml.safe_load(job.get("jobTemplate", job)["runtimeEnvYAML"])["env_vars"]
+    assert environment == {"RAY_JOB_STOP_WAIT_TIME_S": "60"}
+
+
 def test_a_cron_job_does_not_try_again_what_the_job_itself_answered():
     job = kubernetes.cronjob(options())["spec"]
     rules = job["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
