@@ -28,6 +28,8 @@ class Faults:
     cut: float = 0.02
     """Share of requests whose connection ends: half of them before the server hears of it, half in the answer."""
     done: Counter[str] = field(default_factory=Counter)
+    read: Counter[str] = field(default_factory=Counter)
+    """Bytes that the server gave of each path."""
     dice: random.Random = field(default_factory=lambda: random.Random(7))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -63,6 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
         answer = onward.getresponse()
         data = answer.read()
         onward.close()
+        if self.command == "GET":
+            with self.server.faults.lock:
+                self.server.faults.read[self.path.partition("?")[0]] += len(data)
         try:
             self._answer(answer.status, answer.getheaders(), data, half=sort == "cut after")
         except ConnectionError:  # who asked has hung up

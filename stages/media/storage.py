@@ -283,12 +283,16 @@ def check_writable(url: str) -> None:
         raise DubError("bad_row", f"{url}: cannot be written: {error.strerror}; choose another output") from error
 
 
-def open_read(url: str) -> IO[Any]:
-    """A seekable binary reader. Raises FileNotFoundError."""
+def open_read(url: str, ahead: bool = True) -> IO[Any]:
+    """A seekable binary reader. Raises FileNotFoundError.
+
+    `ahead`: of a remote file more is read than is asked for, for who reads on (s3fs: 50 MB); else exactly that.
+    """
     if is_local(url):
         return local_path(url).open("rb")
     fs, path = file_system(url)
-    file: IO[Any] = persist(url, lambda: fs.open(path, "rb"))
+    options = {} if ahead else {"cache_type": "none"}
+    file: IO[Any] = persist(url, lambda: fs.open(path, "rb", **options))
     return file
 
 
@@ -301,7 +305,7 @@ def identity(url: str) -> str:
     hasher = hashlib.sha256(f"{size}:{stamp}".encode())
 
     def edges() -> tuple[bytes, bytes]:
-        with open_read(url) as file:
+        with open_read(url, ahead=False) as file:
             head = file.read(_EDGE)
             file.seek(max(0, size - _EDGE))
             return head, file.read(_EDGE)
