@@ -16,7 +16,7 @@ demo: $(STAMP)  ## make a small film and dub it into two languages
 	$(VENV)/bin/dubline demo
 
 test: $(STAMP)  ## the quick suite: under 12 minutes on 2 cores
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)  ## style and types
 	$(RUFF) check .

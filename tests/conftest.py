@@ -10,16 +10,7 @@ from hypothesis import settings
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-_ONE_AFTER_THE_OTHER = ("tests/cluster", "tests/notebooks", "tests/bench")
-"""Folders whose tests start a Ray of their own."""
 _ROOT = Path(__file__).resolve().parent.parent
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """With several processes (pytest -n), one of them has all of Ray: two clusters at a time do not fit two cores."""
-    starts_ray = any(folder in item.path.as_posix() for folder in _ONE_AFTER_THE_OTHER)
-    if starts_ray or item.get_closest_marker("ray") or "ray_cluster" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 def _outside_folder(variable: str, name: str) -> Path:

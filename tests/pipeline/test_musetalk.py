@@ -68,7 +68,7 @@ def differing(source: Path, made: Path) -> list[F32]:
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize(
     ("version", "runs"),
-    [("1.5", [("inline", 600), ("inline", 0.08), ("ray", 0.08)]), ("1.0", [("inline", 600), ("ray", 0.08)])],
+    [("1.5", [("inline", 600), ("ray", 0.08)]), ("1.0", [("inline", 600), ("inline", 0.08)])],
 )
 def test_shards_leave_no_trace_in_masks_and_mouths(
     tmp_path: Path,
