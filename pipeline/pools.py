@@ -97,7 +97,10 @@ def plan_pools(
         share = math.floor(gpus / side_by_side * 100) / 100 if side_by_side > 1 else gpus
         # Who has more than half of every GPU begins on all of them: smaller shares would fill one up before it comes.
         least = most if 0.5 < gpus < 1 else 1
-        pools[stage] = Pool(min(1.0, pools[stage].cpus), share, least, most * side_by_side)
+        # Who only draws has its place wherever its GPU is: by the time that machine is there, or is back, workers on
+        # CPUs may have taken its last core, and the rest would wait for a GPU that waits for them.
+        cpus = min(1.0, pools[stage].cpus) if side_by_side > 1 else 0.0
+        pools[stage] = Pool(cpus, share, least, most * side_by_side)
     in_all = sum(pool.cpus * pool.min_size for pool in pools.values())
     if in_all > usable + 1e-6:
         raise PreflightError(

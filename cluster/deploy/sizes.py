@@ -128,8 +128,8 @@ def _most_cpu(cpu: WorkerOptions, fed: float, wanted: float) -> int:
 
 
 def _ray_cpus(machine: WorkerOptions) -> int:
-    # A worker of lips reserves one core (`plan_pools`) and uses what `NEEDS` says.
-    kept = math.ceil(machine.gpus * (NEEDS["lips"] - 1))
+    # A worker of lips on a GPU reserves no core (`plan_pools`) and uses what `NEEDS` says.
+    kept = math.ceil(machine.gpus * NEEDS["lips"])
     return max(2, machine.cpus - kept)
 
 

@@ -152,7 +152,7 @@ def test_one_option_of_a_machine_leaves_the_others_as_they_come():
 def test_cores_that_feed_a_gpu_are_kept_from_compositing():
     chosen = options(cluster={"gpu": {"cpus": 32, "gpus": 4, "most": 2}})
     gpu = groups(chosen, _config(chosen))[1]
-    assert (gpu.cpus, gpu.ray_cpus, gpu.gpus, gpu.most) == (32, 28, 4, 2)
+    assert (gpu.cpus, gpu.ray_cpus, gpu.gpus, gpu.most) == (32, 24, 4, 2)
     spec = kubernetes.rayjob(chosen, _config(chosen))["spec"]["rayClusterSpec"]["workerGroupSpecs"][1]
     assert spec["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "32"
     assert spec["labels"] == {"dub/pool": "gpu"}

@@ -50,6 +50,19 @@ def test_lips_take_the_gpus() -> None:
     assert pools["composite"].gpus == 0
 
 
+def test_a_head_without_cpus_counts_for_nothing() -> None:
+    workers = [Node(8, 0), Node(8, 0), Node(8, 1, gpu_gib=24)]
+    assert plan_pools([Node(0, 0), *workers], on_gpu={"lips": 8.0}) == plan_pools(workers, on_gpu={"lips": 8.0})
+
+
+def test_who_draws_on_a_gpu_needs_no_core_that_cpu_workers_may_have_taken() -> None:
+    nodes = [Node(64, 0), Node(64, 0), Node(8, 1, gpu_gib=80)]
+    pools = plan_pools(nodes, optional=["enhance"], on_gpu={"crops": 4.0, "lips": 8.0, "enhance": 4.0})
+    assert pools["lips"].cpus == pools["enhance"].cpus == 0
+    assert pools["crops"].cpus == 1  # it decodes
+    assert pools["composite"].cpus == 2
+
+
 def test_the_enhancer_has_workers_only_where_a_film_asks_for_it() -> None:
     assert "enhance" not in plan_pools([Node(16, 0)])
     assert plan_pools([Node(16, 0)], optional=["enhance"])["enhance"].gpus == 0
