@@ -22,15 +22,14 @@ def create(url: str, data: bytes) -> bool:
     if storage.is_local(url):
         target = storage.local_path(url)
         target.parent.mkdir(parents=True, exist_ok=True)
-        return _link(target, data) or target.read_bytes() == data
+        try:
+            return _link(target, data) or target.read_bytes() == data
+        except FileNotFoundError:  # given up in between
+            return False
     fs, path = storage.file_system(url)
-
-    def put() -> None:
-        fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        fs.pipe_file(path, data, mode="create")
-
     try:
-        persist(url, put)
+        with storage.naming_the_bucket(url):
+            persist(url, lambda: fs.pipe_file(path, data, mode="create"))
     except FileExistsError:
         try:
             return persist(url, lambda: bytes(fs.cat_file(path))) == data

@@ -44,12 +44,12 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if is_local(url):
         return fsspec.filesystem("file"), str(local_path(url))
     scheme = url.partition("://")[0]
-    if "::" in url or scheme.lower() not in SCHEMES:
+    if "::" in url or scheme not in SCHEMES:  # fsspec knows no capitals either
         raise DubError("unsupported", f"{url}: «{scheme[:40]}://» is not opened, only {', '.join(SCHEMES)}")
     try:
-        fs, path = fsspec.core.url_to_fs(url, **_options(scheme.lower()))
+        fs, path = fsspec.core.url_to_fs(url, **_options(scheme))
     except ImportError as error:
-        extra = _EXTRAS.get(scheme.lower())
+        extra = _EXTRAS.get(scheme)
         need = f"run «pip install 'dubline[{extra}]'» on every machine" if extra else str(error)
         raise DubError("unsupported", f"{url}: what reads {scheme}:// is not installed here; {need}") from error
     return fs, str(path)
@@ -167,7 +167,9 @@ def names(folder: str) -> list[str]:
 
     def look() -> list[str]:
         fs.invalidate_cache()
-        return [str(p).rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False)]
+        found = [str(p).rstrip("/") for p in fs.ls(path, detail=False)]
+        # A bucket may hold the folder itself, as an empty file that its console made.
+        return [p.rsplit("/", 1)[-1] for p in found if p.strip("/") != path.strip("/")]
 
     try:
         return sorted(name for name in persist(folder, look) if not name.startswith("."))
@@ -236,13 +238,23 @@ def publishing(url: str, suffix: str = "") -> Iterator[Path]:
     with scratch_folder() as scratch:
         partial = scratch / f"file{suffix}"
         yield partial
+        partial.stat()  # nothing was written: not for want of a bucket
         fs, path = file_system(url)
+        with naming_the_bucket(url):
+            persist(url, lambda: fs.put_file(str(partial), path))
 
-        def put() -> None:
-            fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            fs.put_file(str(partial), path)
 
-        persist(url, put)
+@contextmanager
+def naming_the_bucket(url: str) -> Iterator[None]:
+    """For a block that writes a remote file: a bucket that is not there is a DubError `not_found`.
+
+    Buckets have no folders to make. fsspec's `makedirs` asks for the bucket each time, and makes one where it hears of
+    none: of an address that is wrong, or from a server that is busy.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DubError("not_found", f"{url}: there is no such bucket; make it, or correct the address") from error
 
 
 @contextmanager

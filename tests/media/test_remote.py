@@ -115,6 +115,42 @@ def test_a_server_that_is_too_busy_is_not_taken_for_one_without_the_file(busy: F
             assert caught.value.code == "unreachable"
 
 
+def test_writing_to_a_bucket_that_is_not_there_makes_none(busy: Faults) -> None:
+    for write in (storage.write_bytes, create):
+        with pytest.raises(DubError, match="no such bucket") as caught:
+            write("s3://nihgt/work/a.json", b"{}")
+        assert caught.value.code == "not_found"
+    assert storage.file_system("s3://night/a")[0].ls("") == ["night"]
+    busy.done.clear()
+    storage.write_bytes("s3://night/work/a.json", b"{}")
+    assert sum(busy.done.values()) == 1
+
+
+def test_a_folder_that_a_console_made_is_not_in_itself(busy: Faults) -> None:
+    bucket = storage.file_system("s3://night/a")[0]
+    bucket.pipe_file("night/runs/", b"")
+    storage.write_bytes("s3://night/runs/one/a.json", b"{}")
+    assert storage.names("s3://night/runs") == ["one"]
+
+
+def test_a_claim_that_was_given_up_in_between_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.lease-1"
+    target.write_bytes(b"other")
+
+    def link(_: Path, there: Path) -> None:
+        there.unlink()
+        raise FileExistsError
+
+    monkeypatch.setattr("os.link", link)
+    assert create(str(target), b"me") is False
+
+
+def test_capitals_are_no_scheme() -> None:
+    with pytest.raises(DubError, match="only file, s3") as caught:
+        storage.exists("S3://night/a.mp4")
+    assert caught.value.code == "unsupported"
+
+
 @pytest.mark.parametrize(("scheme", "module", "extra"), [("gs", "gcsfs", "gcs"), ("az", "adlfs", "azure")])
 def test_a_file_system_that_is_not_installed_is_named_with_its_extra(
     scheme: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
