@@ -5,14 +5,17 @@ Stages know nothing of this: the guard tells a `StepMeter`, the driver a `RunMet
 
 Counters of the driver carry the run's id and are exact: at the end they are the report's own numbers. Those of the
 workers carry no run, because a standing cluster would keep the series of every night on every machine; look at their
-rates. Ray keeps a counter when its process is gone, and drops a gauge a few seconds after (measured on Ray 2.60).
+rates. Ray keeps a counter when its process is gone; a gauge it drops 20 s after it was set last, whether its process
+lives or not (measured on Ray 2.60): the driver sets its gauges again and again.
 Seconds are counters, no histogram: Ray's node agent rebuilds a histogram from the middles of its buckets, so that its
 sum is wrong, and each bucket is a series.
 """
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal
@@ -99,7 +102,7 @@ METRICS: Final = (
     *(ACTIVE, STARTED, PROGRESS, EXPECTED, WORK_FREE, FILMS, SHARDS, FRAMES),
     *(STAGE_ROWS, STAGE_FRAMES, STAGE_SECONDS, STAGE_IDLE, STAGE_QUEUED, STAGE_RETRIES, CACHE),
 )
-_FREE_EVERY_S = 30.0  # asking a network mount costs
+_AGAIN_S = 5.0  # Ray forgets a gauge after 20 s
 
 
 def send(samples: Iterable[Sample]) -> None:
@@ -176,7 +179,7 @@ def of_step(
 
 
 class RunMeter:
-    """Counts what the driver sees of a run. At its end the counters are the numbers of the report.
+    """Counts what the driver sees of a run, until `close`. At its end the counters are the numbers of the report.
 
     `now` gives seconds since 1970.
     """
@@ -184,26 +187,17 @@ class RunMeter:
     def __init__(self, report: RunReport, work: str, emit: Emit = send, now: Callable[[], float] = time.time) -> None:
         self._report, self._emit, self._now, self._run = report, emit, now, (report.run,)
         self._disk = storage.local_path(work) if storage.is_local(work) else None
-        self._asked = float("-inf")
         self._films: set[str] = set()
         self._told: dict[tuple[str, str], tuple[int, int]] = {}
-        began = now()
-        self._emit(
-            [
-                Sample(ACTIVE, 1, self._run),
-                Sample(STARTED, began, self._run),
-                Sample(PROGRESS, began, self._run),
-                Sample(EXPECTED, len(report.films), self._run),
-            ]
-        )
+        self._began = self._progress = now()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="gauges", daemon=True)
+        self._thread.start()
 
     def add(self, row: Row) -> None:
         """A row of the flow, which the report has already."""
-        now = self._now()
-        self._emit([Sample(PROGRESS, now, self._run), *self._shards(), *self._ended(row.film)])
-        if self._disk is not None and now - self._asked >= _FREE_EVERY_S:
-            self._asked = now
-            self._emit([Sample(WORK_FREE, shutil.disk_usage(self._disk).free, self._run)])
+        self._progress = self._now()
+        self._emit([*self._shards(), *self._ended(row.film)])
 
     def close(self) -> None:
         """The run is over, and the report holds what there is to tell."""
@@ -212,7 +206,23 @@ class RunMeter:
         self._emit(Sample(FILMS, 1, (*self._run, row.code)) for row in self._report.bad_rows)
         self._emit(self._shards())
         self._emit(Sample(SHARDS, 1, (*self._run, row.code, "made")) for row in self._report.given_up)
-        self._emit([Sample(ACTIVE, 0, self._run)])
+        self._over.set()
+        self._thread.join()
+        self._emit(self._gauges(active=0))
+
+    def _go_on(self) -> None:
+        self._emit(self._gauges(active=1))
+        while not self._over.wait(_AGAIN_S):
+            self._emit(self._gauges(active=1))
+
+    def _gauges(self, active: int) -> Iterator[Sample]:
+        yield Sample(ACTIVE, active, self._run)
+        yield Sample(STARTED, self._began, self._run)
+        yield Sample(PROGRESS, self._progress, self._run)
+        yield Sample(EXPECTED, len(self._report.films), self._run)
+        if self._disk is not None:
+            with suppress(OSError):  # a mount that is away: the next turn may tell it
+                yield Sample(WORK_FREE, shutil.disk_usage(self._disk).free, self._run)
 
     def _ended(self, film: str) -> list[Sample]:
         code = self._report.films[film].code

@@ -144,14 +144,6 @@ def _run(
             report.expect(film)
         for problem in problems:
             report.refuse(problem.line, problem.id or "", str(problem))
-        meter = RunMeter(report, work) if executor == "ray" else None
-
-        def seen(row: Row) -> None:
-            if meter is not None:
-                meter.add(row)
-            if on_row is not None:
-                on_row(row)
-
         if on_start is not None:
             on_start(len(films))
         began = time.monotonic()
@@ -170,6 +162,14 @@ def _run(
             for film in films
             for generator, enhance in [drawn_with(film, config)]
         ]
+        meter = RunMeter(report, work) if executor == "ray" else None
+
+        def seen(row: Row) -> None:
+            if meter is not None:
+                meter.add(row)
+            if on_row is not None:
+                on_row(row)
+
         try:
             with Alive(folder, run, config.run.lease_s):
                 breaker = Breaker(config.run.breaker_last, config.run.breaker_share)

@@ -1,5 +1,6 @@
 """What a row counts, without Ray."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,24 @@ def test_a_shard_that_gave_up_for_good_counts_when_the_run_is_over(tmp_path: Pat
     assert told["dubline_shards", "r", "oom", "made"] == 1
     assert told["dubline_films", "r", "crashed"] == 1
     assert told["dubline_work_free_bytes", "r"] > 0
+
+
+def test_gauges_are_told_again_while_nothing_comes_because_ray_forgets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = list[Sample]()
+    monkeypatch.setattr(metrics, "_AGAIN_S", 0.01)
+    with RunReport("r", {}) as report:
+        report.expect(next(iter(_films(tmp_path))))
+        meter = RunMeter(report, str(tmp_path / "not there"), emit=sent.extend)
+        over = time.monotonic() + 60
+        while len(sent) < 5 * 4:
+            assert time.monotonic() < over
+            time.sleep(0.01)
+        meter.close()
+    gauges = {metric for metric in METRICS if metric.kind == "gauge"}
+    assert {sample.metric for sample in sent} == gauges - {metrics.WORK_FREE}
+    assert [sample.value for sample in sent if sample.metric == metrics.ACTIVE][-2:] == [1, 0]
 
 
 def test_a_run_in_this_process_counts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,13 @@ def _act(word: str, file: Path) -> None:
         case "kill":  # once: as if somebody had killed this process
             file.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
+        case "kill later":  # once, when what the process has counted so far is told
+            file.unlink()
+            time.sleep(2.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "wait":  # until somebody removes the file
+            while file.exists():
+                time.sleep(0.05)
         case "slow":
             time.sleep(0.5)
         case _:
