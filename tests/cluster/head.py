@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+_ROOT: Final = Path(__file__).resolve().parents[2]
 _STORE_BYTES: Final = 100 << 20
 _START_S: Final = 120.0
 _OWN: Final = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "PYTHONPATH")
@@ -36,9 +37,19 @@ class Head:
     folder: Path
     """Ray's temporary folder: sessions and their logs."""
 
-    def client(self, **more: str) -> dict[str, str]:
-        """The environment of somebody who may submit."""
-        return {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, **more}
+    def dubline(self, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """The whole command, as somebody who may submit types it."""
+        return self._typed("cluster", command, "--address", self.address, *map(str, arguments))
+
+    def ray_job_submit(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Ray's own command in a checkout: `ray job submit --working-dir . -- COMMAND`."""
+        submit = ["ray.scripts.scripts", "job", "submit", "--address", self.address, "--working-dir", "."]
+        return self._typed(*submit, "--", *command)
+
+    def _typed(self, *words: str) -> subprocess.CompletedProcess[str]:
+        own = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        command = [sys.executable, "-m", *words]
+        return subprocess.run(command, env=own, cwd=_ROOT, capture_output=True, text=True, check=False)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Jobs on a real head with token authentication: their exit status, what a second submission does, who may ask."""
 
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,8 +13,6 @@ from cluster.upload import Upload
 from stages.errors import DubError
 from tests.cluster.head import Head
 from tests.films import BOX, film, manifest, speech
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -115,12 +111,6 @@ def test_a_job_that_is_not_there_is_1(jobs: Jobs) -> None:
         assert "there is no job nothing" in done.output
 
 
-def dubline(head: Head, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The whole command, as somebody who may submit types it."""
-    words = [sys.executable, "-m", "cluster", command, "--address", head.address, *map(str, arguments)]
-    return subprocess.run(words, env=head.client(), cwd=_ROOT, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture
 def night(tmp_path: Path) -> Path:
     """A manifest with relative paths: one film that can be dubbed, and one that is not there."""
@@ -146,12 +136,12 @@ def test_a_night_is_submitted_followed_and_its_failed_film_is_exit_status_2(
         "--set",
         "run.workers=1",
     ]
-    done = dubline(head, "submit", night, *asked, "--", "--executor", executor)
+    done = head.dubline("submit", night, *asked, "--", "--executor", executor)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "1 of 2 films delivered" in done.stdout
     assert (night.parent / "good.mp4").stat().st_size > 0
     assert head.token not in done.stdout + done.stderr
-    told = dubline(head, "status", f"night-{executor}")
+    told = head.dubline("status", f"night-{executor}")
     assert told.returncode == 0
     assert "some film failed" in told.stdout
 
@@ -159,7 +149,7 @@ def test_a_night_is_submitted_followed_and_its_failed_film_is_exit_status_2(
 @pytest.mark.ray
 @pytest.mark.soak
 def test_a_job_that_cannot_start_is_1(head: Head, tmp_path: Path) -> None:
-    done = dubline(head, "submit", "memory://nothing.jsonl", "--work", tmp_path / "work")
+    done = head.dubline("submit", "memory://nothing.jsonl", "--work", tmp_path / "work")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "nothing.jsonl" in done.stdout
 
@@ -176,18 +166,18 @@ def test_a_stopped_night_is_130_has_its_report_and_goes_on_when_it_is_submitted_
     asked = [rows, "--work", tmp_path / "work", "--submission-id", "stopped"]
     asked += ["--set", "split.shard_s=1", "--set", "run.workers=1"]
     codes: list[int] = []
-    follower = threading.Thread(target=lambda: codes.append(dubline(head, "submit", *asked).returncode))
+    follower = threading.Thread(target=lambda: codes.append(head.dubline("submit", *asked).returncode))
     follower.start()
     over = time.monotonic() + 200
     while not (made := [*tmp_path.glob("work/segments/*/*.json")]):
         assert time.monotonic() < over
         time.sleep(0.1)
-    assert dubline(head, "stop", "stopped").returncode == 0
+    assert head.dubline("stop", "stopped").returncode == 0
     follower.join()
     assert codes == [130]
     assert len([*tmp_path.glob("work/runs/*/report.json")]) == 1
     stamps = {path: path.stat().st_mtime_ns for path in made}
-    again = dubline(head, "submit", *asked)
+    again = head.dubline("submit", *asked)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "stopped-2: submitted again" in again.stdout
     assert (tmp_path / "o.mp4").exists()
@@ -209,10 +199,6 @@ def test_the_literal_ray_job_submit_works_from_a_checkout(head: Head, night: Pat
     ]
     command = ["python", "-m", "pipeline", "run", str(night), "--work", str(night.parent / "work"), *only]
     command += ["--config", "configs/wav2lip.yaml", "--set", "lips.generator=mouthwarp"]
-    submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", head.address]
-    done = subprocess.run(
-        [*submit, "--working-dir", ".", "--", *command],
-        env=head.client(), cwd=_ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = head.ray_job_submit(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 films delivered" in done.stdout

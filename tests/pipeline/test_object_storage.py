@@ -16,11 +16,11 @@ from pipeline import Config, dub
 from pipeline.report import RunReport
 from stages.media import remote, storage
 from stages.media.node_cache import localize
+from tests.bucket import NIGHT, put_manifest, row
 from tests.faulty import Faults, s3_server
-from tests.films import BOX, film, same_pictures, speech
+from tests.films import same_pictures
 from tests.poisoned import environment, poison
 
-NIGHT = "s3://night"
 HIDDEN = "hidden0word"
 
 
@@ -42,25 +42,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Faults]:
     kind.clear_instance_cache()
 
 
-def row(name: str, folder: Path, frames: int = 12, **more: object) -> dict[str, object]:
-    """A manifest row of a film that is put into the bucket."""
-    top, bottom, left, right = BOX
-    box = [top, bottom, left - len(list(folder.glob("*.mp4"))), right]  # no two with the same keys
-    fs = fsspec.filesystem("s3")
-    fs.put_file(str(film(folder / f"{name}.mp4", frames=frames)), f"night/in/{name}.mp4")
-    fs.put_file(str(speech(folder / f"{name}.wav", frames / 25)), f"night/in/{name}.wav")
-    given = {"id": name, "video": f"in/{name}.mp4", "audio": f"in/{name}.wav", "output": f"out/{name}.mp4", "box": box}
-    return {**given, **more}
-
-
 def told(report: RunReport) -> dict[str, str]:
     return {name: made.code or made.message for name, made in report.films.items()}
-
-
-def put_manifest(rows: list[dict[str, object]]) -> str:
-    url = f"{NIGHT}/films.jsonl"
-    storage.write_bytes(url, "".join(json.dumps(each) + "\n" for each in rows).encode())
-    return url
 
 
 def test_two_nights_on_a_faulty_bucket(bucket: Faults, tmp_path: Path, wav2lip_file: Path) -> None:
@@ -165,7 +148,8 @@ def test_a_night_on_ray_on_a_faulty_bucket(bucket: Faults, tmp_path: Path) -> No
     put_manifest([row(f"film{number}", tmp_path, frames=50) for number in range(6)])
     bucket.busy, bucket.cut = 0.1, 0.02
     command = [sys.executable, "-m", "pipeline", "run", f"{NIGHT}/films.jsonl", "--work", f"{NIGHT}/work"]
-    ran = subprocess.run(command, env=environment(tmp_path / "poison"), capture_output=True, timeout=900)
+    own = {**environment(tmp_path / "poison"), "RAY_TMPDIR": "/tmp"}  # TMPDIR here is too long for a socket's path
+    ran = subprocess.run(command, env=own, capture_output=True, timeout=900)
     print(dict(bucket.done))
     assert ran.returncode == 0, ran.stdout.decode() + ran.stderr.decode()
     bucket.busy = bucket.cut = 0
