@@ -1,7 +1,6 @@
 """What a submitted job brings along: its code, a local manifest and config, and where its packages come from."""
 
 import hashlib
-import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from pipeline.locate import base_of
 from pipeline.manifest import ManifestError, read_manifest
 from stages.errors import DubError
 from stages.media import storage
+from stages.urls import has_secrets, is_secret
 
 Packages = Literal["image", "pinned"]
 
@@ -28,7 +28,6 @@ _FILES: Final = "job"
 DRIVER: Final = {"RAY_JOB_STOP_WAIT_TIME_S": "60"}
 """Variables of a job: Ray kills a stopped driver after 3 s; the report of an interrupted run takes longer."""
 _FILE_SYSTEMS: Final = ("s3fs", "gcsfs", "adlfs")
-_SECRET: Final = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,13 @@ def upload(
     """
     _check_work(work)
     variables = dict(environment or {})
-    for name in filter(_SECRET.search, variables):
+    secret = [name for name, value in variables.items() if is_secret(name, value) or has_secrets(value)]
+    secret += [word for word in (manifest, config or "", work, *overrides, *options) if has_secrets(word)]
+    if secret:
         raise DubError(
             "bad_row",
-            f"{name} looks like a secret, and all who may see a job see its variables: put it into the environment of "
-            "the cluster's machines, or give them a role",
+            f"{secret[0]} looks like a secret, and all who may see a job see its command and variables: put it into "
+            "the environment of the cluster's machines, or give them a role",
         )
     with storage.scratch_folder() as folder:
         for package in (pipeline, stages):

@@ -7,7 +7,6 @@ The driver logs to its standard output (the job's log on a cluster), workers to 
 import json
 import logging
 import os
-import re
 import socket
 import sys
 import traceback
@@ -19,7 +18,7 @@ from typing import Final, Literal
 
 from pipeline.job import Job
 from pipeline.rows import Row
-from stages.urls import HIDDEN, without_secrets
+from stages.urls import HIDDEN, is_secret, without_secrets
 
 Style = Literal["plain", "json"]
 LOGGERS: Final = ("pipeline", "stages", "dubline")
@@ -28,7 +27,6 @@ rows: Final = logging.getLogger("dubline.rows")
 """What became of each row, told by the guard: not a part of `pipeline`, whose lines are for the terminal."""
 rows.addHandler(logging.NullHandler())  # in the user's own process nobody listens, and Python would print warnings
 _about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039 - never changed in place
-_SECRET_NAMES = re.compile(r"(?i)(secret|token|password|passwd|credential|api_?key|access_?key|account_?key|sas)")
 _SHORTEST_SECRET = 8  # a shorter value of such a variable is a switch, and stands in every other word
 
 
@@ -53,7 +51,7 @@ def redacted(text: str, environment: Mapping[str, str] | None = None) -> str:
     text = without_secrets(text)
     environment = os.environ if environment is None else environment
     for name, value in environment.items():
-        if _SECRET_NAMES.search(name) and len(value) >= _SHORTEST_SECRET and not value.startswith("/"):
+        if len(value) >= _SHORTEST_SECRET and is_secret(name, value):
             text = text.replace(value, HIDDEN)
     return text
 

@@ -3,24 +3,20 @@
 `docs/deploy.md` says of every number where it comes from.
 """
 
-import re
-from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator
 
 from cluster.deploy.cron import parse_cron
 from stages.settings import Settings
+from stages.urls import has_secrets, is_secret
 from stages.weights import REGISTRY
-
-_SECRET: Final = re.compile(r"(?i)secret|token|passw|credential|_key$|_pwd$")
-_SIGNED: Final = re.compile(r"(?i)(signature|sig|token|password|secret|credential|key)=")
 
 
 def _unsigned(text: str) -> str:
     """Refuse what would carry a secret into a file that many may read."""
-    if "://" in text and (urlsplit(text.partition("=")[2] or text).password or _SIGNED.search(urlsplit(text).query)):
+    if has_secrets(text):
         raise ValueError("holds a password or a signature: machines get their rights by service account, not by URL")
     return text
 
@@ -291,7 +287,7 @@ class DeployOptions(Settings):
     @field_validator("env")
     @classmethod
     def _no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
-        secret = [name for name in env if _SECRET.search(name)]
+        secret = [name for name, value in env.items() if is_secret(name, value)]
         if secret:
             raise ValueError(f"{', '.join(secret)}: secrets belong into access.env_secret, or need not exist at all")
         return env

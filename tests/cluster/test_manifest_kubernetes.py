@@ -221,8 +221,11 @@ def test_a_weights_folder_on_object_storage_is_used_as_it_is():
     "values",
     [
         {"job": {"manifest": "https://user:hunter2@host/night.jsonl"}},
+        {"job": {"manifest": "https://user:hunter2@host/night.jsonl?version=1"}},
+        {"job": {"manifest": "https://hunter2@host/night.jsonl"}},
         {"job": {"work": "https://host/work?X-Amz-Signature=abc"}},
         {"env": {"AWS_SECRET_ACCESS_KEY": "abc"}},
+        {"env": {"AZURE_STORAGE_CONNECTION_STRING": "AccountKey=abc"}},
         {"job": {"overrides": ["weights_dir=https://u:p@host/w"]}},
         {"image": {"name": "registry/dubline:latest"}},
         {"image": {"name": "registry/dubline"}},
@@ -238,6 +241,11 @@ def test_a_weights_folder_on_object_storage_is_used_as_it_is():
 def test_options_that_would_fail_at_night_or_carry_a_secret_are_refused(values):
     with pytest.raises(ConfigError):
         _rayjob(values)
+
+
+def test_where_a_file_with_credentials_lies_is_no_secret():
+    where = {"GOOGLE_APPLICATION_CREDENTIALS": "/var/run/key.json", "TOKENIZERS_PARALLELISM": "false"}
+    assert options(env=where).env == where
 
 
 def _rayjob(values):

@@ -74,6 +74,9 @@ def test_another_manifest_config_or_setting_is_another_job_and_another_time_is_n
     [
         ({"work": "work"}, DubError, "absolute path"),
         ({"environment": {"AWS_SECRET_ACCESS_KEY": "x"}}, DubError, "looks like a secret"),
+        ({"environment": {"HTTPS_PROXY": "http://me:word@proxy"}}, DubError, "HTTPS_PROXY looks like a secret"),
+        ({"manifest": "https://host/night.jsonl?sig=word"}, DubError, "night.jsonl.* looks like a secret"),
+        ({"overrides": ["weights_dir=https://me:word@host/w"]}, DubError, "looks like a secret"),
         ({"overrides": ["lips.generater=x"]}, ConfigError, "did you mean lips.generator"),
         ({"config": "nowhere.yaml"}, ConfigError, "there is no such config file"),
         ({"manifest": "nowhere.jsonl"}, ManifestError, "nowhere.jsonl"),

@@ -170,6 +170,7 @@ def test_a_file_system_that_is_not_installed_is_named_with_its_extra(
         ('{"video": "https://host/a.mp4?x=1"}', '{"video": "https://host/a.mp4?***"}'),
         ("see https://host/a.mp4.", "see https://host/a.mp4."),
         ("s3://key:word@bucket/a", "s3://***@bucket/a"),
+        ("https://me:p@ss@host/a.mp4", "https://***@host/a.mp4"),
         ("s3://bucket/what?.mp4", "s3://bucket/what?.mp4"),
         ("az://box/a.mp4?sv=1&sig=abc", "az://box/a.mp4?***"),
         ("abfs://box@account.dfs.core.windows.net/a", "abfs://box@account.dfs.core.windows.net/a"),

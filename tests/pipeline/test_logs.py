@@ -57,12 +57,20 @@ def test_a_traceback_is_told_without_its_secret(monkeypatch: pytest.MonkeyPatch)
         ("https://h/a?X-Amz-Signature=abc123&x=1", "https://h/a?***"),
         ("https://h/a?sv=2024&sig=Zm9v%3D", "https://h/a?***"),
         ("token hunter2hunter2 used", "token *** used"),
+        ("signed with /7MDENGbPxRfi", "signed with ***"),
+        ("AccountName=a;AccountKey=b", "***"),
         ("s3://bucket/film@2x.mp4", "s3://bucket/film@2x.mp4"),
         ("me@example.org of /data/films", "me@example.org of /data/films"),
     ],
 )
 def test_secrets_stay_out(text: str, clean: str) -> None:
-    environment = {"MY_API_TOKEN": "hunter2hunter2", "RAY_AUTH_TOKEN_PATH": "/data/films", "TOKEN_USED": "1"}
+    environment = {
+        "MY_API_TOKEN": "hunter2hunter2",
+        "RAY_AUTH_TOKEN_PATH": "/data/films",
+        "TOKEN_USED": "1",
+        "AWS_SECRET_ACCESS_KEY": "/7MDENGbPxRfi",
+        "AZURE_STORAGE_CONNECTION_STRING": "AccountName=a;AccountKey=b",
+    }
     assert redacted(text, environment) == clean
 
 
