@@ -9,7 +9,7 @@ from typing import Final
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cluster.deploy.commands import HOME, WEIGHTS
+from cluster.deploy.commands import HOME, SCRATCH, WEIGHTS
 from cluster.deploy.options import DeployOptions
 from cluster.deploy.pods import USER
 from pipeline.overrides import ConfigError
@@ -66,7 +66,7 @@ RUN apt-get update \\
     && rm -rf /var/lib/apt/lists/* \\
     && groupadd --gid {USER} dubline \\
     && useradd --uid {USER} --gid {USER} --create-home --shell /bin/bash dubline \\
-    && install -d -o {USER} -g {USER} {HOME} {WEIGHTS} /scratch
+    && install -d -o {USER} -g {USER} {HOME} {WEIGHTS} {SCRATCH}
 # Versions before code: a change of the code does not fetch torch anew.
 COPY constraints.txt {HOME}/constraints.txt
 RUN pip install --no-cache-dir --requirement {HOME}/constraints.txt
@@ -125,7 +125,8 @@ def _collect(
                     "take it out of image.extras and image.packages"
                 ) from error
             continue  # for another system or Python
-        _, seen = found.setdefault(name, (there.version, set()))
+        # A local version («+cpu») is in no registry.
+        _, seen = found.setdefault(name, (there.version.partition("+")[0], set()))
         for extra in {"", *requirement.extras} - seen:
             seen.add(extra)
             needs = [Requirement(text) for text in there.requires or []]

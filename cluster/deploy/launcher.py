@@ -1,5 +1,6 @@
 """The file of Ray's cluster launcher (`ray up`), for AWS and GCP."""
 
+import shlex
 from typing import Any, Final
 
 from cluster.deploy.commands import HOME, SCRATCH, WEIGHTS, fetch_commands
@@ -31,7 +32,7 @@ def launcher(options: DeployOptions, config: Config) -> Doc:
     """
     cluster, made = options.cluster, groups(options, config)
     names = weight_names(options, config)
-    fetched = [" ".join(line) for line in fetch_commands(options, names)]
+    fetched = [shlex.join(line) for line in fetch_commands(options, names)]
     types: Doc = {"head": _node_type(options, cluster.head, {"CPU": 0}, {})}
     for group in made:
         given = {"CPU": group.ray_cpus, **({"GPU": group.gpus} if group.gpus else {})}
@@ -77,7 +78,7 @@ def launcher(options: DeployOptions, config: Config) -> Doc:
 def _run_options(options: DeployOptions) -> list[str]:
     env = {"RAY_AUTH_MODE": "token", **environment(options, options.cluster.cpu.scratch_gib)}
     return [
-        *(f"--env '{name}={value}'" for name, value in env.items()),
+        *(f"--env {shlex.quote(f'{name}={value}')}" for name, value in env.items()),
         f"--volume {SCRATCH}:{SCRATCH}",
         f"--volume {WEIGHTS}:{WEIGHTS}",
         "--ulimit nofile=65536:65536",

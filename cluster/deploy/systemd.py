@@ -38,10 +38,11 @@ def service(options: DeployOptions) -> str:
         ("SyslogIdentifier", name),
         ("EnvironmentFile", f"-/etc/dubline/{name}.env"),
         *(("Environment", _quoted(f"{key}={value}")) for key, value in _environment(options).items()),
-        # Once more where the driver died or the cluster could not be reached (1); not when every film failed (2).
+        # Once more where the driver died or the cluster could not be reached (1); not when every film failed (2), nor
+        # when it was ended at `job.hours`: a run then ends with 130, who follows a job by the signal.
         ("Restart", "on-failure"),
         ("RestartSec", "120"),
-        ("RestartPreventExitStatus", "2"),
+        ("RestartPreventExitStatus", "2 130 SIGTERM"),
         ("SuccessExitStatus", "130"),
         ("TimeoutStartSec", str(round(options.job.hours * 3600))),
         ("TimeoutStopSec", str(_STOP_S)),
@@ -83,6 +84,8 @@ def _environment(options: DeployOptions) -> dict[str, str]:
     scratch = options.cluster.cpu.scratch_gib
     return {
         "TMPDIR": f"/var/cache/{options.name}",
+        # Ray's sockets want a short path, what it spills a disk (/tmp may be memory), and all of it goes with the unit.
+        "RAY_TMPDIR": "/var/tmp",  # noqa: S108 - the unit's own (PrivateTmp)
         "DUBLINE_CACHE_GB": str(cache_gb(scratch)),
         "DUBLINE_WEIGHTS": options.weights.folder or f"{options.systemd.prefix}/weights",
         **env,

@@ -74,6 +74,16 @@ def test_constraints_pin_all_that_the_image_installs_to_what_is_installed_here()
                 assert need.name.lower().replace("_", "-").replace(".", "-") in pinned, (name, text)
 
 
+def test_a_version_of_this_machine_alone_is_pinned_as_registries_know_it(monkeypatch):
+    real = importlib.metadata.distribution
+
+    class Local:
+        version, requires = "2.15.0+cpu", ()
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Local() if name == "torch" else real(name))
+    assert "torch==2.15.0" in constraints(options()).splitlines()
+
+
 def test_an_extra_or_a_package_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match="no-such-extra"):
         constraints(options(image={"extras": ["no-such-extra"]}))

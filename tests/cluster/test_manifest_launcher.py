@@ -64,6 +64,23 @@ def test_its_commands_are_ones_that_ray_and_dubline_read(cloud):
         assert fetch.make_context("fetch", words[3:]).params["names"]
 
 
+def _whole(line):
+    line.whitespace_split = True
+    return line
+
+
+def test_what_a_shell_takes_apart_stays_one_word():
+    url = "https://mirror.example/w.pth?a=1&b=2"
+    chosen = options(weights={"names": ["wav2lip_gan"], "urls": {"wav2lip_gan": url}}, env={"SAID": "it's;"})
+    made = launcher(chosen, load_config(chosen.job.config))
+    lines = [*made["setup_commands"], *made["docker"]["run_options"]]
+    # With `&` and `;` as a shell has them, which `shlex.split` has not.
+    split = (shlex.shlex(line, posix=True, punctuation_chars=True) for line in lines)
+    words = [word for line in split for word in _whole(line)]
+    assert f"--url={url}" in words
+    assert "SAID=it's;" in words
+
+
 @pytest.mark.parametrize("cloud", ["aws", "gcp"])
 def test_the_head_does_no_work_and_only_workers_are_spot(cloud):
     _, made = _made({"cluster": {"gpu": {"gpus": 1, "most": 1}, "cpu": {"spot": True}}}, cloud)

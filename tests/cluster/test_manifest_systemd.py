@@ -56,10 +56,18 @@ def test_what_a_unit_runs_is_a_command_line_that_dubline_reads(way, command):
     assert (read["manifest"], read["overrides"]) == ("s3://bucket/night.jsonl", ["speech.voice=a$b%c"])
 
 
-def test_a_night_in_which_every_film_failed_is_not_started_again_and_a_stopped_one_is_no_failure():
-    unit = service(options())
-    assert (_line(unit, "RestartPreventExitStatus"), _line(unit, "SuccessExitStatus")) == (["2"], ["130"])
+@pytest.mark.parametrize("way", [_HERE, _THERE], ids=["run here", "submit"])
+def test_a_night_that_failed_or_reached_its_end_is_not_started_again_and_a_stopped_one_is_no_failure(way):
+    unit = service(options(**way))
+    assert _line(unit, "RestartPreventExitStatus") == ["2 130 SIGTERM"]
+    assert _line(unit, "SuccessExitStatus") == ["130"]
     assert _line(unit, "TimeoutStartSec") == ["36000"]
+
+
+def test_the_sockets_of_ray_fit_where_they_lie_whatever_the_unit_is_called():
+    unit = service(options(name="n" * 40))
+    (folder,) = re.findall(r"RAY_TMPDIR=([^\s\"]+)", unit)
+    assert len(f"{folder}/ray/session_2026-03-14_22-00-00_123456_1234567/sockets/plasma_store") <= 107  # AF_UNIX
 
 
 def test_the_token_is_a_credential_and_no_variable():
