@@ -23,8 +23,12 @@ _PORTS: Final = {"http": 80, "https": 443}
 def dashboard_url(address: str) -> str:
     """The URL of a head's dashboard, `http://` where no scheme is given. Raises DubError `unsupported`."""
     url = (address if "://" in address else f"http://{address}").rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname or parts.username is not None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in _PORTS and parts.hostname and parts.username is None and parts.port != 0
+    except ValueError:  # half an IPv6 address, a port that is none
+        good = False
+    if not good:
         raise DubError("unsupported", f"{address!r} is not the URL of a head's dashboard, such as http://head:8265")
     return url
 
@@ -61,7 +65,7 @@ def connect(address: str) -> "JobSubmissionClient":
     parts = urlsplit(address)
     try:
         socket.create_connection((parts.hostname, parts.port or _PORTS[parts.scheme]), _REACHED_S).close()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise DubError(
             "not_found",
             f"{address}: no head answers there ({error}); is the cluster up, and its port 8265 reachable from here?",

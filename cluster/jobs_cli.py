@@ -17,6 +17,7 @@ from pipeline.manifest import ManifestError
 from pipeline.overrides import ConfigError
 from pipeline.terminal import err, out, stop
 from stages.errors import DubError
+from stages.urls import without_secrets
 
 app: Final = typer.Typer()
 Address = Annotated[
@@ -114,6 +115,8 @@ def status(
 
         dubline status night-2026-03-14 --follow
     """
+    if follow and job is None:
+        raise typer.BadParameter("which job? `dubline status` lists them", param_hint="--follow")
     try:
         jobs = Jobs(address)
         found = [jobs.find(job)] if job is not None else jobs.all()
@@ -178,7 +181,13 @@ def _variable(text: str) -> tuple[str, str]:
 def _columns(one: Try, now: float) -> tuple[str, str, str, str, str]:
     took = round((one.ended or now) - one.began)
     began = datetime.fromtimestamp(one.began, UTC)
-    return one.id, _meaning(one), f"{began:%Y-%m-%d %H:%M:%S}", f"{took // 60}:{took % 60:02d}", one.command
+    return (
+        one.id,
+        _meaning(one),
+        f"{began:%Y-%m-%d %H:%M:%S}",
+        f"{took // 60}:{took % 60:02d}",
+        without_secrets(one.command),
+    )
 
 
 def _meaning(one: Try) -> str:

@@ -65,6 +65,12 @@ def test_a_head_that_stays_away_ends_it() -> None:
     assert raised.value.code == "not_found"
 
 
+def test_to_follow_no_job_is_a_usage_error() -> None:
+    done = CliRunner().invoke(joined(), ["status", "--follow"])
+    assert done.exit_code == 2  # 1 as a process: `pipeline.cli.main`
+    assert "which job?" in done.output
+
+
 def test_ctrl_c_stops_following_and_says_how_to_stop_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted(Client):
         def list_jobs(self) -> list[Any]:

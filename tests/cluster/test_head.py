@@ -18,7 +18,10 @@ def test_an_address_is_a_dashboards_url(given: str) -> None:
     assert dashboard_url(given) == "http://head:8265"
 
 
-@pytest.mark.parametrize("given", ["ray://head:10001", "http://", "auto://x", "http://me:secret@head:8265"])
+@pytest.mark.parametrize(
+    "given",
+    ["ray://head:10001", "http://", "auto://x", "http://me:secret@head:8265", "http://[half", "head:99999", "head:x"],
+)
 def test_other_addresses_are_refused(given: str) -> None:
     with pytest.raises(DubError, match="such as http://head:8265"):
         dashboard_url(given)
