@@ -61,7 +61,7 @@ class FilmsAhead(BackpressurePolicy):  # type: ignore[misc]
 
     def can_add_input(self, op: Any) -> bool:
         """Whether `op` may take another row: always, but for the stage that begins films."""
-        if self._films is None or not all(not source.input_dependencies for source in op.input_dependencies):
+        if self._films is None or any(source.input_dependencies for source in op.input_dependencies):
             return True
         stages = [state for other, state in self._topology.items() if other.input_dependencies]
         waiting = sum(state.total_enqueued_input_blocks() for state in stages if state.op is not op)

@@ -16,11 +16,11 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Literal, NoReturn
 
 from pipeline.job import Job
 from pipeline.ledger import WorkFolder, read_json, write_json
+from pipeline.processes import born
 from pipeline.rows import Row
 from stages.media import storage
 
@@ -81,7 +81,7 @@ class Attempts:
         """Whether the process is at work now: another film's, with the same shard. Of other machines we cannot see it,
         and Ray runs a row elsewhere only when its first worker is gone."""
         other = attempt.node == self._node and attempt.pid != os.getpid()
-        return other and _born(attempt.pid) == attempt.born != ""
+        return other and born(attempt.pid) == attempt.born != ""
 
     @contextmanager
     def under_way(self, step: str, row: Row, job: Job, deadline_s: float) -> Iterator[None]:
@@ -90,7 +90,7 @@ class Attempts:
         An error after which the process is of no use ends it too; Ray then starts a fresh one.
         """
         attempt = Attempt(
-            step, self._node, socket.gethostname(), os.getpid(), _born(os.getpid()), time.time(), deadline_s
+            step, self._node, socket.gethostname(), os.getpid(), born(os.getpid()), time.time(), deadline_s
         )
         url = storage.join(self._work.attempts(job.turn, row.film), f"{_prefix(step, row)}{uuid.uuid4().hex}.json")
         write_json(url, asdict(attempt))
@@ -154,15 +154,6 @@ def breaks_process(error: BaseException | None) -> bool:
 
 def _prefix(step: str, row: Row) -> str:
     return f"{step}-{row.kind}-{row.start:08d}-{row.end:08d}-"
-
-
-def _born(pid: int) -> str:
-    """When a process of this machine began; empty when there is none, or only its remains."""
-    try:
-        state, *facts = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return ""
-    return "" if state in "ZX" else facts[18]  # field 22 of proc(5)
 
 
 def _stacks() -> str:

@@ -37,7 +37,8 @@ def connect(address: str | None) -> list[Node]:
 def with_gpu_memory(nodes: list[Node]) -> list[Node]:
     """The machines with the memory of their GPUs: asked of each of them that has one, by a task that runs there.
 
-    It is not known of a machine whose GPUs are all somebody else's for longer than that is waited for.
+    It is not known of a machine whose GPUs are all somebody else's for longer than that is waited for, nor of one that
+    goes meanwhile.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -55,7 +56,14 @@ def with_gpu_memory(nodes: list[Node]) -> list[Node]:
         ray.cancel(question)
     if late:
         _log.warning("%d machine(s) did not say how much memory their GPUs have: they are busy", len(late))
-    told = {node: ray.get(question) for node, question in there.items() if question not in late}
+    told: dict[Node, float] = {}
+    for node, question in there.items():
+        if question in late:
+            continue
+        try:
+            told[node] = ray.get(question)
+        except ray.exceptions.RayError as error:  # the machine went meanwhile, or its GPU does not work
+            _log.warning("%s did not say how much memory its GPUs have: %s", node.name, str(error).splitlines()[0])
     return [replace(node, gpu_gib=told.get(node, 0.0)) for node in nodes]
 
 

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.ledger import RUN_ID, WorkFolder, read_json, write_json
+from pipeline.processes import born
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.exclusive import create
@@ -170,21 +171,12 @@ def _machine() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
-    """When a process of this machine was started, as its kernel counts; empty: there is no such process."""
-    try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if state in "ZX" else rest[18]  # field 22 of proc(5); a zombie is over
-
-
 def _process() -> str:
-    return f"{_machine()} {os.getpid()} {_started(os.getpid())}"
+    return f"{_machine()} {os.getpid()} {born(os.getpid())}"
 
 
 def _dead(process: str) -> bool:
     """Whether a process is known to be gone: it was one of this machine's."""
     machine, _, rest = process.partition(" ")
     pid, _, started = rest.partition(" ")
-    return bool(started) and machine == _machine() and pid.isdecimal() and _started(int(pid)) != started
+    return bool(started) and machine == _machine() and pid.isdecimal() and born(int(pid)) != started

@@ -26,8 +26,6 @@ class Measured:
     run: str
     stages: Mapping[str, float]
     """Worker seconds for one frame of a film; frames without a face, which cost some stages nothing, are counted."""
-    pixels: int
-    """Of a picture, on average."""
 
 
 @dataclass
@@ -38,18 +36,13 @@ class Rates:
     """Of workers, by stage."""
     frames: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """That a stage worked on, or passed by because nothing is painted in them."""
-    pixels: int = 0
-    pictures: int = 0
 
     def add(self, row: Row) -> None:
         """One row of the flow. What was there already, or failed, tells nothing."""
         told, facts = row.facts.get("s", {}), row.facts
         if row.failed or facts.get("kept") or facts.get("copied"):
             return
-        if row.kind == "film" and facts.get("pixels"):
-            self.pixels += facts["pixels"] * facts["frames"]
-            self.pictures += facts["frames"]
-        elif row.kind == "cell" and facts.get("cache_hit") is False:
+        if row.kind == "cell" and facts.get("cache_hit") is False:
             self._add("faces", told, row.end - row.start)
         elif row.kind == "shard" and "frames" in facts and (not facts.get("painted") or "lips" in told):
             for stage in PAINTING:
@@ -86,17 +79,16 @@ def write_rates(work: WorkFolder, run: str, rates: Rates, under: Mapping[str, An
     """Keep what a run saw, unless that is nothing."""
     if not rates.stages:
         return
-    pixels = round(rates.pixels / rates.pictures) if rates.pictures else 0
-    write_json(work.run(run, "rates.json"), {"conditions": under, "stages": rates.stages, "pixels": pixels})
+    write_json(work.run(run, "rates.json"), {"conditions": under, "stages": rates.stages})
 
 
 def last_rates(work: WorkFolder, under: Mapping[str, Any]) -> Measured | None:
     """What the last run under the same conditions saw; None where there is none in the work folder."""
     for run in list(reversed(storage.names(work.runs)))[:_LOOKS_BACK]:
-        told = read_json(work.run(run, "rates.json"), "conditions", "stages", "pixels")
+        told = read_json(work.run(run, "rates.json"), "conditions", "stages")
         if told is None or told["conditions"] != under:
             continue
         stages = told["stages"]
-        if isinstance(stages, dict) and all(isinstance(s, float) and 0 < s < 3600 for s in stages.values()):
-            return Measured(run, stages, int(told["pixels"]))
+        if isinstance(stages, dict) and stages and all(isinstance(s, float) and 0 < s < 3600 for s in stages.values()):
+            return Measured(run, stages)
     return None

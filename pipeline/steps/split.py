@@ -85,13 +85,7 @@ class Split(Step):
         out = replace(row, job=job.model_dump_json(), kind="cell")
         cells = film_cells(timeline, self.config) if film.box is None else []
         missing = self._missing(cells, job.video_key) if cells else []
-        pixels = index.picture.width * index.picture.height
-        facts = {
-            "frames": len(timeline),
-            "pixels": pixels,
-            "cells": len(cells),
-            "cells_kept": len(cells) - len(missing),
-        }
+        facts = {"frames": len(timeline), "cells": len(cells), "cells_kept": len(cells) - len(missing)}
         yield replace(row, job=out.job).with_facts(**facts, notes=job.notes)
         if not missing:
             yield replace(out, start=0, end=len(index), count=len(cells), ready=True)

@@ -13,7 +13,8 @@ from pipeline import connect
 from pipeline.pools import Node
 
 ray.init(num_cpus=1, num_gpus=1, include_dashboard=False, logging_level="ERROR")
-nodes = [Node(1, 1, ray.nodes()[0]["NodeID"]), Node(4, 0, "without a GPU")]
+gone = Node(1, 1, "f" * 56)
+nodes = [Node(1, 1, ray.nodes()[0]["NodeID"]), Node(4, 0, "without a GPU"), gone]
 
 @ray.remote(num_gpus=1, num_cpus=0)
 class Busy:
@@ -28,7 +29,7 @@ print(connect.with_gpu_memory(nodes) == nodes)
 
 
 @pytest.mark.soak
-def test_a_gpu_that_is_another_job_s_does_not_keep_a_run_from_beginning() -> None:
+def test_a_gpu_that_is_another_job_s_or_went_with_its_machine_does_not_keep_a_run_from_beginning() -> None:
     root = Path(__file__).resolve().parents[2]
     ended = subprocess.run(
         [sys.executable, "-c", _SCRIPT],

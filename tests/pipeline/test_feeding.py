@@ -55,7 +55,7 @@ def test_without_a_gpu_the_slowest_stage_is_named() -> None:
 
 
 def test_what_an_earlier_run_measured_is_told_instead() -> None:
-    measured = Measured("20260314-220501-000318-3f9a", {"faces": 0.02, "lips": 0.1, "composite": 0.05}, 2_073_600)
+    measured = Measured("20260314-220501-000318-3f9a", {"faces": 0.02, "lips": 0.1, "composite": 0.05})
     line = told_measured(measured, 16, {})
     assert "faces 20.0, lips 100.0, composite 50.0; here about 50.0 frames/s at best" in line
     assert line.endswith("CPU cores hold it up, lips takes most of them")
