@@ -29,7 +29,7 @@ def connect(address: str | None) -> list[Node]:
         else:
             # Ray Data needs two CPUs to keep its own operators going; on one core they share it.
             cores = max(2, int(usable_cores()))
-            ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0), name) for name, resources in alive]
 

@@ -83,7 +83,7 @@ def main() -> None:
 
     films = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     with tempfile.TemporaryDirectory(prefix="dubline-bench-") as scratch:
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         seen = run(Path(scratch), films, every=max(1, films // 10))
         shards = seen.report.shards_done
         codes = {film.code for film in seen.report.all_films}

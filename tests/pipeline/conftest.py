@@ -21,7 +21,14 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name, value in environment(folder).items():
             patch.setenv(name, value)
         told = {"metrics_report_interval_ms": 1000}
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _system_config=told)
+        ray.init(
+            "local",
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _system_config=told,
+        )
     yield folder
     ray.shutdown()
 

@@ -12,7 +12,7 @@ import ray
 from pipeline import connect
 from pipeline.pools import Node
 
-ray.init(num_cpus=1, num_gpus=1, include_dashboard=False, logging_level="ERROR")
+ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, logging_level="ERROR")
 gone = Node(1, 1, "f" * 56)
 nodes = [Node(1, 1, ray.nodes()[0]["NodeID"]), Node(4, 0, "without a GPU"), gone]
 
@@ -27,13 +27,34 @@ connect._ASKED_S = 2.0
 print(connect.with_gpu_memory(nodes) == nodes)
 """
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_ray_that_somebody_else_has_on_this_machine_is_left_alone() -> None:
+    """Without an address Ray takes the first cluster it finds, and then refuses to be told how many cores to use."""
+    import ray
+
+    (other,) = ray.nodes()
+    ended = subprocess.run(
+        [sys.executable, "-c", "from pipeline import connect\nprint([node.name for node in connect.connect(None)])"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert len(ended.stdout.strip("[]\n' ")) == len(other["NodeID"])
+    assert other["NodeID"] not in ended.stdout
+
 
 @pytest.mark.soak
 def test_a_gpu_that_is_another_job_s_or_went_with_its_machine_does_not_keep_a_run_from_beginning() -> None:
-    root = Path(__file__).resolve().parents[2]
     ended = subprocess.run(
         [sys.executable, "-c", _SCRIPT],
-        env={**os.environ, "PYTHONPATH": str(root), "RAY_ADDRESS": ""},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""},
         capture_output=True,
         text=True,
         timeout=120,
