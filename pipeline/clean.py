@@ -180,12 +180,8 @@ def _files(work: str, top: str) -> Iterator[_File]:
                     yield _File(path.relative_to(root).as_posix(), facts.st_size, facts.st_mtime)
         return
     fs, below = storage.file_system(storage.join(work, top))
-
-    def look() -> dict[str, Any]:
-        fs.invalidate_cache()
-        return dict(fs.find(below, detail=True))
-
-    for name, facts in sorted(persist(work, look).items()):
+    found: dict[str, Any] = persist(work, lambda: dict(fs.find(below, detail=True)))
+    for name, facts in sorted(found.items()):
         # Where nobody tells: now, so that it stays.
         changed = storage.written_at(facts) or time.time()
         inside = str(name).rpartition(below.rstrip("/"))[2]

@@ -80,7 +80,6 @@ class _Source:
         self.url = url
         try:
             fs, path = file_system(url)
-            fs.invalidate_cache()
             info = persist(url, lambda: fs.info(path))
             if info["type"] == "file" and (info.get("size") or 0) <= LARGEST_FILE:
                 self.file: IO[bytes] = persist(url, lambda: fs.open(path, "rb"))

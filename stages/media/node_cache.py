@@ -47,8 +47,15 @@ def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None
 
 
 def cache_limit() -> int:
-    """Bytes that the node-local copies may take: $DUBLINE_CACHE_GB, 100 GB by default."""
-    return int(float(os.environ.get(_CACHE_GB, "100")) * 1e9)
+    """Bytes that the node-local copies may take: $DUBLINE_CACHE_GB, 100 GB by default.
+
+    Raises DubError `unsupported` where it is no number.
+    """
+    given = os.environ.get(_CACHE_GB) or "100"
+    try:
+        return int(float(given) * 1e9)
+    except (ValueError, OverflowError) as error:
+        raise DubError("unsupported", f"${_CACHE_GB} is {given!r}: give a number of GB, such as 100") from error
 
 
 def _own_cache() -> Path:

@@ -37,7 +37,7 @@ never answers cost more than three minutes (docs/storage.md)."""
 
 
 def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """fsspec's file system of a URL, and the path in it.
+    """fsspec's file system of a URL, and the path in it. It remembers no listing.
 
     Raises DubError `unsupported`: not one of `SCHEMES`, or the package for it is not installed.
     """
@@ -52,6 +52,7 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         extra = _EXTRAS.get(scheme)
         need = f"run «pip install 'dubline[{extra}]'» on every machine" if extra else str(error)
         raise DubError("unsupported", f"{url}: what reads {scheme}:// is not installed here; {need}") from error
+    fs.invalidate_cache()  # what others wrote since a folder was listed would not be there, or have its old size
     return fs, str(path)
 
 
@@ -94,13 +95,8 @@ def _info(url: str) -> dict[str, Any] | None:
     fsspec's `exists` takes a server that is too busy for one without the file.
     """
     fs, path = file_system(url)
-
-    def ask() -> dict[str, Any]:
-        fs.invalidate_cache()
-        return dict(fs.info(path))
-
     try:
-        return persist(url, ask)
+        return persist(url, lambda: dict(fs.info(path)))
     except FileNotFoundError:
         return None
 
@@ -159,14 +155,13 @@ def remove_folder(url: str) -> None:
 
 
 def names(folder: str) -> list[str]:
-    """Names in a folder, sorted, but for hidden ones; empty when there is no such folder. Never a stale listing."""
+    """Names in a folder, sorted, but for hidden ones; empty when there is no such folder."""
     if is_local(folder):
         here = local_path(folder)
         return sorted(p.name for p in here.iterdir() if not p.name.startswith(".")) if here.is_dir() else []
     fs, path = file_system(folder)
 
     def look() -> list[str]:
-        fs.invalidate_cache()
         found = [str(p).rstrip("/") for p in fs.ls(path, detail=False)]
         # A bucket may hold the folder itself, as an empty file that its console made.
         return [p.rsplit("/", 1)[-1] for p in found if p.strip("/") != path.strip("/")]

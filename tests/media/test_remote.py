@@ -133,6 +133,19 @@ def test_a_folder_that_a_console_made_is_not_in_itself(busy: Faults) -> None:
     assert storage.names("s3://night/runs") == ["one"]
 
 
+def test_what_others_wrote_since_a_folder_was_listed_is_there(busy: Faults) -> None:
+    other = fsspec.filesystem("s3", skip_instance_cache=True)
+    storage.write_bytes("s3://night/segments/a.json", b"{}")
+    assert storage.names("s3://night/segments") == ["a.json"]
+    other.pipe_file("night/segments/a.json", b"{longer}")
+    other.pipe_file("night/segments/b.json", b"{}")
+    assert storage.read_bytes("s3://night/segments/b.json") == b"{}"
+    storage.names("s3://night/segments")
+    other.pipe_file("night/segments/a.json", b"{longer still}")
+    with storage.open_read("s3://night/segments/a.json") as file:
+        assert file.read() == b"{longer still}"
+
+
 def test_a_claim_that_was_given_up_in_between_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.lease-1"
     target.write_bytes(b"other")
@@ -143,6 +156,13 @@ def test_a_claim_that_was_given_up_in_between_is_not_ours(tmp_path: Path, monkey
 
     monkeypatch.setattr("os.link", link)
     assert create(str(target), b"me") is False
+
+
+@pytest.mark.parametrize("given", ["100 GB", "inf", "nan"])
+def test_a_cache_of_no_size_says_what_to_give(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUBLINE_CACHE_GB", given)
+    with pytest.raises(DubError, match="give a number of GB"):
+        node_cache.cache_limit()
 
 
 def test_capitals_are_no_scheme() -> None:
