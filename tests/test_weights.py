@@ -356,6 +356,19 @@ def test_url_that_nothing_can_open_is_weights_missing():
     assert caught.value.code == "weights_missing"
 
 
+@pytest.mark.parametrize("spec", ["yunet", "s3://bucket/own.onnx"])
+def test_a_store_that_does_not_answer_is_not_one_without_the_file(spec: str, monkeypatch: pytest.MonkeyPatch):
+    """Faces would be looked for with Haar all night, because a bucket was busy when the run began."""
+
+    def busy(url: str) -> Path:
+        raise DubError("unreachable", f"{url}: 5 tries did not reach it")
+
+    monkeypatch.setattr(folder, "localize", busy)
+    with pytest.raises(DubError) as caught:
+        Weights("s3://bucket/weights").path(spec)
+    assert caught.value.code == "unreachable"
+
+
 def test_file_is_hashed_once_until_it_changes(tmp_path: Path, tiny: Weight, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "tiny.bin"
     path.write_bytes(CONTENT)

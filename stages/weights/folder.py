@@ -44,7 +44,11 @@ class Weights:
         self.folder: Final = str(local_path(given).expanduser()) if is_local(given) else given
 
     def path(self, spec: str) -> Path:
-        """The local file of a spec. Raises DubError `weights_missing`: absent, or not what it should be."""
+        """The local file of a spec.
+
+        Raises DubError `weights_missing`: absent, or not what it should be; and as `localize` for a folder that cannot
+        be reached or copied from.
+        """
         weight = REGISTRY.get(spec)
         if weight is None:
             return self._other_path(spec)
@@ -142,6 +146,8 @@ class Weights:
         try:
             return localize(join(self.folder, weight.file))
         except DubError as error:
+            if error.code != "not_found":  # a store that does not answer, a full disk
+                raise
             raise DubError(
                 "weights_missing",
                 f"{weight.name} needs {weight.file}, which is not in {self.folder}: run "
@@ -151,7 +157,9 @@ class Weights:
     def _other_path(self, spec: str) -> Path:
         try:
             return localize(spec)
-        except (DubError, ValueError, ImportError) as error:  # the last two: a URL fsspec cannot open here
+        except (DubError, ValueError) as error:  # the last: a path that no file can have
+            if isinstance(error, DubError) and error.code not in ("not_found", "unsupported"):
+                raise
             raise DubError("weights_missing", f"{error}; and {unknown(spec)}") from error
 
 
