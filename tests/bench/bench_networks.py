@@ -23,9 +23,9 @@ import torch
 import typer
 
 from stages import networks
-from stages.enhance import GfpganRestorer
+from stages.enhance.restorer import GfpganRestorer
 from stages.lips.musetalk import MuseTalkGenerator
-from stages.lips.parsing import FaceParser
+from stages.lips.parsing.parser import FaceParser
 from stages.lips.wav2lip import Wav2LipGenerator
 from stages.speech.whisper import WhisperFeatures
 from tests.enhance import checkpoints as gfpgan_files

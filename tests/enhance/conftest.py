@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.arrays import U8
-from stages.enhance import GfpganRestorer
+from stages.enhance.restorer import GfpganRestorer
 from tests.enhance import checkpoints
 from tests.faces.portraits import astronaut
 

@@ -13,8 +13,9 @@ import torch
 
 from stages.arrays import U8
 from stages.batches import running
-from stages.enhance import EnhanceSettings, GfpganRestorer, checkpoint
-from stages.enhance.restorer import as_pixels, network_input
+from stages.enhance import checkpoint
+from stages.enhance.restorer import GfpganRestorer, as_pixels, network_input
+from stages.enhance.settings import EnhanceSettings
 from stages.errors import DubError
 from stages.weights import Weights
 from tests.enhance.checkpoints import write

@@ -11,9 +11,10 @@ import pytest
 from stages.arrays import I32, U8
 from stages.crops.landmarks.template import place
 from stages.crops.types import CONTEXT_PX, FaceStack
-from stages.enhance import EnhanceSettings, GfpganRestorer
 from stages.enhance.align import five_points, similarity
 from stages.enhance.enhance import PATCH_PX, enhance, enhance_key
+from stages.enhance.restorer import GfpganRestorer
+from stages.enhance.settings import EnhanceSettings
 from stages.errors import DubError
 from stages.weights import Weights
 from tests.faces.portraits import astronaut

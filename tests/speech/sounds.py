@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.arrays import F32
+from stages.speech.samples import Samples
 
 _PCM = {
     "pcm_u8": "u8",
@@ -87,3 +88,17 @@ def lag(heard: F32, meant: F32, most: int = 4000) -> int:
     both = np.fft.irfft(np.fft.rfft(heard[:n], size) * np.conj(np.fft.rfft(meant[:n], size)), size)
     shifts = np.r_[0 : most + 1, -most:0]
     return int(shifts[np.argmax(both[shifts])])
+
+
+class Watched(Samples):
+    """Samples that remember how far they were read."""
+
+    def __init__(self, values: F32) -> None:
+        super().__init__(values)
+        self.read_samples = 0
+        self.most_at_once = 0
+
+    def read(self, start: int, end: int) -> F32:
+        self.read_samples += end - start
+        self.most_at_once = max(self.most_at_once, end - start)
+        return super().read(start, end)

@@ -14,6 +14,7 @@ from stages.arrays import F32
 from stages.speech.bands import triangles
 from stages.speech.mel import BLOCK, MelWindows, wav2lip_mel, windows_at
 from stages.speech.samples import Samples
+from tests.speech.sounds import Watched
 
 PADDINGS = ("zeros", "reflect")
 COLUMN_S = 1 / 80
@@ -308,20 +309,6 @@ def test_silence_hears_nothing():
     assert windows.heard(np.array([-5.0, 1e6])) == (0, 0)
     assert windows.heard(np.zeros(0)) == (0, 0)
     assert windows.heard_digest(np.array([50.0])) == windows.heard_digest(np.array([60.0]))
-
-
-class Watched(Samples):
-    """Samples that remember how far they were read."""
-
-    def __init__(self, values: F32) -> None:
-        super().__init__(values)
-        self.read_samples = 0
-        self.most_at_once = 0
-
-    def read(self, start: int, end: int) -> F32:
-        self.read_samples += end - start
-        self.most_at_once = max(self.most_at_once, end - start)
-        return super().read(start, end)
 
 
 def test_memory_and_work_are_those_of_the_shard_not_of_the_dub(tmp_path: Path):

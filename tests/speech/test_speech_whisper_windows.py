@@ -17,6 +17,7 @@ from stages.arrays import F32, F64
 from stages.speech.samples import Samples
 from stages.speech.whisper import WhisperFeatures, WhisperWindows, windows_at
 from stages.speech.whisper.pieces import Pieces
+from tests.speech.sounds import Watched
 from tests.speech.whisper_files import write
 
 ROUTES = ("current", "legacy")
@@ -384,20 +385,6 @@ def test_without_a_model_windows_can_be_told_apart_only():
     assert windows.heard_digest(frames(0, 5)) == echoing(LONG).heard_digest(frames(0, 5))
     with pytest.raises(ValueError, match="no model"):
         windows.at(frames(0, 5))
-
-
-class Watched(Samples):
-    """Samples that remember how far they were read."""
-
-    def __init__(self, values: F32) -> None:
-        super().__init__(values)
-        self.read_samples = 0
-        self.most_at_once = 0
-
-    def read(self, start: int, end: int) -> F32:
-        self.read_samples += end - start
-        self.most_at_once = max(self.most_at_once, end - start)
-        return super().read(start, end)
 
 
 def test_memory_and_work_are_those_of_the_shard_not_of_the_dub(tmp_path: Path):

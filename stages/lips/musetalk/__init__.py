@@ -3,16 +3,12 @@
 The generator is imported on first use: composing settings must not cost every worker torch and diffusers.
 """
 
-import os
 from typing import TYPE_CHECKING
 
 from stages.lips.musetalk.settings import MuseTalkSettings
 
 if TYPE_CHECKING:
     from stages.lips.musetalk.generator import MuseTalkGenerator
-
-# As in stages.lips.wav2lip: threads that wait for each other sleep. OpenMP reads this when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = ["MuseTalkGenerator", "MuseTalkSettings"]
 

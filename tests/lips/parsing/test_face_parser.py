@@ -10,9 +10,10 @@ import torch
 
 from stages.arrays import U8
 from stages.errors import DubError
-from stages.lips.parsing import FaceParser, ParsingSettings, checkpoint
+from stages.lips.parsing import checkpoint
 from stages.lips.parsing.network import full_size
-from stages.lips.parsing.parser import MEAN_RGB, STD_RGB, network_input
+from stages.lips.parsing.parser import MEAN_RGB, STD_RGB, FaceParser, network_input
+from stages.lips.parsing.settings import ParsingSettings
 
 
 @pytest.fixture(scope="module")
