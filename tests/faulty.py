@@ -29,7 +29,7 @@ class Faults:
     """Share of requests whose connection ends: half of them before the server hears of it, half in the answer."""
     done: Counter[str] = field(default_factory=Counter)
     read: Counter[str] = field(default_factory=Counter)
-    """Bytes that the server gave of each path."""
+    """Bytes of each path that went out as answers."""
     dice: random.Random = field(default_factory=lambda: random.Random(7))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -65,13 +65,17 @@ class _Handler(BaseHTTPRequestHandler):
         answer = onward.getresponse()
         data = answer.read()
         onward.close()
-        if self.command == "GET":
-            with self.server.faults.lock:
-                self.server.faults.read[self.path.partition("?")[0]] += len(data)
+        self._count(len(data))
         try:
             self._answer(answer.status, answer.getheaders(), data, half=sort == "cut after")
-        except ConnectionError:  # who asked has hung up
+        except ConnectionError:  # who asked has hung up, as s3fs does before it reads a large file in parts
             self.close_connection = True
+            self._count(-len(data))
+
+    def _count(self, answered: int) -> None:
+        if self.command == "GET":
+            with self.server.faults.lock:
+                self.server.faults.read[self.path.partition("?")[0]] += answered
 
     def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes, half: bool = False) -> None:
         self.send_response_only(status)
