@@ -120,7 +120,9 @@ class MuxFilm(Step):
             try:
                 segment = localize(self.work.segment(job.video_key, key))
                 check_segment(segment, timeline.pts[shard["start"] : shard["end"]], timeline.time_base)
-            except DubError:
+            except DubError as error:
+                if error.code in ("unreachable", "disk_full"):  # says nothing of the segment
+                    continue
                 damaged.append(key)
                 storage.remove(self.work.marker(job.video_key, key))
         if damaged:

@@ -301,6 +301,26 @@ def test_a_segment_that_is_damaged_is_made_again(tmp_path: Path, damage: str) ->
     assert all(np.array_equal(p, q) for x, y in zip(wanted, made, strict=True) for p, q in zip(x, y, strict=True))
 
 
+def test_a_store_that_is_away_when_a_film_is_joined_damages_no_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film(tmp_path / "a.mp4", frames=20, gop=10)
+    speech(tmp_path / "dub.wav", 0.8)
+    split: dict[str, object] = {"shard_s": 0.4}
+
+    with monkeypatch.context() as patch:
+
+        def away(*_: object, **__: object) -> None:
+            patch.setattr("pipeline.steps.mux.localize", away)
+            raise DubError("unreachable", "5 tries did not reach it")
+
+        patch.setattr("pipeline.steps.mux.mux_film", away)
+        assert run([row(tmp_path, box=BOX)], tmp_path, split=split).films["a"].code == "unreachable"
+    assert len(list((tmp_path / "work/segments").glob("*/*.json"))) == 2
+    told = run([row(tmp_path, box=BOX)], tmp_path, split=split).films["a"]
+    assert (told.code, told.shards_made) == ("ok", 0)
+
+
 def test_the_same_film_for_two_outputs_needs_one_pass(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4", frames=30, gop=10)
     speech(tmp_path / "dub.wav", 1.2)
