@@ -35,14 +35,14 @@ def test_one_poisoned_shard_a_film_passes_through_and_retry_heals_it(
     """Ways to fail, each in the second shard of its own film; one more film is well."""
     rows = two_shards(tmp_path, [*words, "good"])
     poison(poisoned, {f"lips-{word}-10": word for word in words})
-    settings = {"max_attempts": 1, "deadline_base_s": 10, "deadline_per_s": 0.1, "workers": 1}
+    settings = {"max_attempts": 1, "deadline_base_s": 30, "deadline_per_s": 0.1, "workers": 1}
     config = Config.model_validate({"encode": {"codec": "ffv1"}, "split": {"shard_s": 0.4}, "run": settings})
     path = manifest(tmp_path / "films.jsonl", *rows)
     report = dub(str(path), config, str(tmp_path / "work"), executor="ray")
     assert {film.id: film.code for film in report.all_films} == {**dict.fromkeys(words, "ok_passthrough"), "good": "ok"}
     for word in words:
-        [told] = report.films[word].passed_through
-        assert (told["start_s"], told["end_s"], told["code"]) == (0.4, 0.8, WORDS[word]), told
+        passed = report.films[word].passed_through
+        assert [(told["start_s"], told["end_s"], told["code"]) for told in passed] == [(0.4, 0.8, WORDS[word])], passed
     records = [json.loads(file.read_text()) for file in (tmp_path / "work/quarantine").glob("*/*.json")]
     tries = {record["film"]: [attempt["fate"] for attempt in record["attempts"]] for record in records}
     fates = {"raise": [], "memory": [], "exit": [""], "segfault": [""], "hang": ["hung"], "cuda": ["broken"]}
