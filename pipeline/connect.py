@@ -63,7 +63,7 @@ def with_gpu_memory(nodes: list[Node]) -> list[Node]:
         try:
             told[node] = ray.get(question)
         except ray.exceptions.RayError as error:  # the machine went meanwhile, or its GPU does not work
-            _log.warning("%s did not say how much memory its GPUs have: %s", node.name, str(error).splitlines()[0])
+            _log.warning("%s did not say how much memory its GPUs have: %s", node.name, str(error).partition("\n")[0])
     return [replace(node, gpu_gib=told.get(node, 0.0)) for node in nodes]
 
 
