@@ -7,6 +7,7 @@ wait to keep the workers busy.
 """
 
 import itertools
+import math
 from typing import Any
 
 from ray.data._internal.execution.backpressure_policy import (
@@ -26,10 +27,11 @@ class FilmsUnderWay:
     """Counts the films of one pass that have ended, and says whether another may begin.
 
     `always`: films that may be under way whatever waits. `workers`: most actors that the stages behind may have.
+    `rows_a_block`: at most; Ray Data counts blocks.
     """
 
-    def __init__(self, always: int, workers: int) -> None:
-        self._always, self._room = always, _ROWS_A_WORKER * workers
+    def __init__(self, always: int, workers: int, rows_a_block: int = 1) -> None:
+        self._always, self._room = always, math.ceil(_ROWS_A_WORKER * workers / rows_a_block)
         self._ended: set[str] = set()
         self._lost = 0
         self.most = 0
@@ -41,7 +43,7 @@ class FilmsUnderWay:
             self._ended.add(row.film)
 
     def may_begin(self, begun: int, waiting: int, idle: bool) -> bool:
-        """Whether another film may begin. `begun`: films so far; `waiting`: rows that wait for a worker; `idle`:
+        """Whether another film may begin. `begun`: films so far; `waiting`: blocks that wait for a worker; `idle`:
         nothing is anywhere in the graph, so that what has not ended by now was lost with a machine."""
         if idle:
             self._lost = max(0, begun - len(self._ended))

@@ -30,8 +30,8 @@ class RunSettings(Settings):
     workers: int | None = Field(None, ge=1, le=1024)
     """Actors of each CPU stage on Ray. Empty: as many as the cluster has room for."""
     films_ahead: int = Field(16, ge=1, le=100_000)
-    """On Ray: films that may be under way at once, whatever waits. More are begun only while fewer rows wait than two a
-    worker. It bounds what the work folder holds of unfinished films, and how long the first one takes. Raise it where
+    """On Ray: films that may be under way at once, whatever waits. More are begun only while fewer shards wait than two
+    a worker. It bounds what the work folder holds of unfinished films, and how long the first one takes. Raise it where
     opening a film takes minutes and workers stand idle meanwhile."""
     fail_on: Literal["any", "all", "never"] = "any"
     """Which failed films make the exit status 2."""

@@ -11,6 +11,9 @@ from pipeline.pools import Node
 
 _log = logging.getLogger(__name__)
 _ASKED_S: Final = 120.0  # a machine's first task starts a process and loads torch
+WORKERS_STAY: Final = {"idle_worker_killing_time_threshold_ms": 60_000}
+"""For a cluster that is started here. Where there are more workers than CPUs, which share them, Ray ends those of tasks
+after a second without one; the next shard or film then waits for a new process, two seconds of a core."""
 
 
 def connect(address: str | None) -> list[Node]:
@@ -29,7 +32,9 @@ def connect(address: str | None) -> list[Node]:
         else:
             # Ray Data needs two CPUs to keep its own operators going; on one core they share it.
             cores = max(2, int(usable_cores()))
-            ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+            # `local`: without it Ray takes any cluster that somebody runs on this machine.
+            ray.init("local", num_cpus=cores, _system_config=WORKERS_STAY, **quiet)
     alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0), name) for name, resources in alive]
 

@@ -3,14 +3,15 @@
     films -> split -> [cells] -> faces -> cast -> [shards] -> crops -> lips -> enhance -> composite -> passthrough
         -> mux -> rows
 
-A step that fans out is a task and is followed by a repartition to one row a block: Ray Data's parallelism is blocks,
-not rows (reference ray.md 3.3). Steps that load models are actors. There is no barrier: the row that lands last
-carries its film on (`ready`), and the driver reads small rows as they come. Round every step stands the guard
-(`pipeline.guard`): on Ray with the ledger of crashes and a deadline, in this process without.
+A step that fans out is a task and is followed by a repartition: Ray Data's parallelism is blocks, not rows (reference
+ray.md 3.3), so a block is one row, or few where there are many films (`rows_a_block`); a worker does them one by one.
+Steps that load models are actors. There is no barrier: the row that lands last carries its film on (`ready`), and the
+driver reads small rows as they come. Round every step stands the guard (`pipeline.guard`): on Ray with the ledger of
+crashes and a deadline, in this process without.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -47,6 +48,8 @@ STEPS: tuple[type[Step], ...] = (
 """In the order the data goes through."""
 FANS_OUT = {Split.name, MakeCast.name}
 _TASKS_AT_ONCE = 8  # films split, cast or muxed side by side
+_MOST_ROWS: Final = 16
+"""In a block. What the driver does it does for blocks; a worker that dies has at most so many shards begun again."""
 
 
 def run_inline(films: Iterable[Row], config: Config, work: str) -> Generator[Row, None, None]:
@@ -71,11 +74,12 @@ def run_on_ray(
     context.max_consecutive_actor_init_deaths = 3
     # Its watch ends a whole night over one long mux; mux.timeout_s watches that.
     context.execution_no_progress_timeout_s = -1
-    under_way = FilmsUnderWay(config.run.films_ahead, sum(pool.max_size for pool in pools.values()))
+    rows = [row.to_dict() for row in films]
+    together = rows_a_block(len(rows), pools)
+    under_way = FilmsUnderWay(config.run.films_ahead, sum(pool.max_size for pool in pools.values()), together)
     number = hold_back(context, under_way)
     told = {"config": config.model_dump_json(), "work": work}
     with ray.data.DataContext.current(context):
-        rows = [row.to_dict() for row in films]
         send([Sample(STAGE_QUEUED, len(rows), (Split.name,))])
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
         for kind in STEPS:
@@ -100,12 +104,15 @@ def run_on_ray(
                     compute=ActorPoolStrategy(min_size=pool.min_size, max_size=pool.max_size),
                 )
             if kind.name in FANS_OUT:
-                data = data.repartition(target_num_rows_per_block=1)
+                data = data.repartition(target_num_rows_per_block=together)
         try:
-            for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-                for row in from_table(table):
-                    under_way.add(row)
-                    yield row
+            # Not `iter_batches`: it keeps every row back until the next one is there, and every five seconds it pickles
+            # what it knows of all the films.
+            for bundle in data.iter_internal_ref_bundles():
+                for table in ray.get(bundle.block_refs):
+                    for row in from_table(table):
+                        under_way.add(row)
+                        yield row
         except ray.exceptions.RayError as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise ClusterError(f"Ray gave up: {reason}") from error
@@ -113,12 +120,18 @@ def run_on_ray(
             forget(number)
 
 
+def rows_a_block(films: int, pools: Mapping[str, Pool]) -> int:
+    """How many cells or shards travel together, at most: so few that every worker of a stage has two blocks for each
+    shard of a film, and none stands idle for long while others finish the last ones. `films`: in the run."""
+    return max(1, min(_MOST_ROWS, films // (2 * max(pool.max_size for pool in pools.values()))))
+
+
 class ClusterError(Exception):
     """Ray ended the job; what was finished is in the work folder."""
 
 
 class Worker:
-    """A step in a Ray actor: made once, called with a table of one row."""
+    """A step in a Ray actor: made once, called with tables of one row, one by one also where a block has several."""
 
     def __init__(self, kind: type[Step], config: str, work: str) -> None:
         self._step, self._ledger = _make(kind, config, work), _ledger(work)
@@ -132,8 +145,11 @@ class Worker:
 
 def run_task(columns: dict[str, Any], kind: type[Step], config: str, work: str) -> list[dict[str, Any]]:
     """A step in a Ray task: one row in, any number out."""
+    row = Row.from_dict(columns)
+    if not kind.takes(row):  # most are not: nothing is made for them
+        return [columns]
     step = _make(kind, config, work)
-    return [out.to_dict() for out in guarded(step, Row.from_dict(columns), _ledger(work), _meter(step, waits=False))]
+    return [out.to_dict() for out in guarded(step, row, _ledger(work), _meter(step, waits=False))]
 
 
 def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.connect import WORKERS_STAY
 from tests.lips.wav2lip.checkpoints import write
 from tests.pipeline import models
 from tests.poisoned import environment
@@ -20,15 +21,9 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:  # workers have the environment that Ray is started with
         for name, value in environment(folder).items():
             patch.setenv(name, value)
-        told = {"metrics_report_interval_ms": 1000}
-        ray.init(
-            "local",
-            num_cpus=4,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            _system_config=told,
-        )
+        told = {"metrics_report_interval_ms": 1000, **WORKERS_STAY}
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+        ray.init("local", num_cpus=4, _system_config=told, **quiet)
     yield folder
     ray.shutdown()
 

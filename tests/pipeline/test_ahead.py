@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.ahead import FilmsUnderWay
+from pipeline.flow import rows_a_block
+from pipeline.pools import Pool
 from pipeline.rows import Row
 from tests.bench import bench_many
 
@@ -38,6 +40,20 @@ def test_films_whose_rows_were_lost_do_not_hold_up_the_others_for_ever() -> None
     assert not films.may_begin(4, 0, idle=False)
 
 
+def test_what_waits_is_told_in_blocks() -> None:
+    films = FilmsUnderWay(always=0, workers=6, rows_a_block=8)
+    assert films.may_begin(0, 1, idle=False)
+    assert not films.may_begin(0, 2, idle=False)
+
+
+@pytest.mark.parametrize(("films", "workers", "rows"), [(1, 4, 1), (40, 4, 5), (10_000, 4, 16), (10_000, 1000, 5)])
+def test_shards_travel_together_only_where_that_leaves_every_worker_many_blocks(
+    films: int, workers: int, rows: int
+) -> None:
+    pools = {"crops": Pool(1.0, 0.0, 1, workers), "lips": Pool(1.0, 1.0, 1, 1)}
+    assert rows_a_block(films, pools) == rows
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.timeout(600)
@@ -45,8 +61,7 @@ def test_films_whose_rows_were_lost_do_not_hold_up_the_others_for_ever() -> None
 def test_a_film_is_out_before_many_more_are_begun(tmp_path: Path, films: int) -> None:
     """A whole run on Ray of films without media: every one comes out, and no more are begun than may be."""
     seen = bench_many.run(tmp_path, films, cells=1, shards=4, films_ahead=3)
-    assert {film.code for film in seen.report.all_films} == {"ok"}
-    assert len(seen.report.films) == films
-    assert seen.report.shards_done == 4 * films
+    assert seen.films == {"ok": films}
+    assert seen.shards == 4 * films
     # Three, and those that begin while rows are counted as waiting too few: two a worker, four a film.
     assert seen.begun_at_first <= seen.most_ahead + 1 <= 12

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import Config, dub
+from pipeline import Config, dub, flow
 from pipeline.run import retry
 from tests.films import manifest, same_pictures
 from tests.poisoned import poison, two_shards
@@ -30,9 +30,10 @@ WORDS = {
     ],
 )
 def test_one_poisoned_shard_a_film_passes_through_and_retry_heals_it(
-    tmp_path: Path, poisoned: Path, words: list[str]
+    tmp_path: Path, poisoned: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ways to fail, each in the second shard of its own film; one more film is well."""
+    """Ways to fail, each in the second shard of its own film; one more film is well. Both shards are in one block."""
+    monkeypatch.setattr(flow, "rows_a_block", lambda _films, _pools: 2)
     rows = two_shards(tmp_path, [*words, "good"])
     poison(poisoned, {f"lips-{word}-10": word for word in words})
     settings = {"max_attempts": 1, "deadline_base_s": 30, "deadline_per_s": 0.1, "workers": 1}
