@@ -23,9 +23,9 @@ FILM: Final = Film(frames=15_000, cells=10, shards=60)
 """Ten minutes of 1080p at 25 frames/s, a face in every frame."""
 CORES: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 GPUS: Final = (0, 1, 2, 4, 8, 16, 32, 64)
-DRIVER_S: Final = 0.061
-"""CPU seconds of the driver for one shard: tests/bench/bench_many.py on two busy cores, where it counts idle turns of
-Ray's loop too. An upper bound."""
+DRIVER_S: Final = 0.0085
+"""CPU seconds of the driver for one shard of many films: tests/bench/bench_many.py on two cores that others
+kept busy, where it counts idle turns of Ray's loop too. An upper bound."""
 _CORES_A_MACHINE: Final = 64
 BEGIN: Final = "<!-- made by python -m cluster.scaling docs -->"
 END: Final = "<!-- end -->"
