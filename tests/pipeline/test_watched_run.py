@@ -1,5 +1,6 @@
-"""A run on a real Ray as its metrics tell it, beside its report."""
+"""A run on a real Ray as its metrics and its workers' logs tell it, beside its report."""
 
+import json
 import re
 import time
 import urllib.request
@@ -55,6 +56,21 @@ def settled(run: str, films: int) -> str:
     raise AssertionError(f"the metrics of {run} never came: {text[-3000:]}")
 
 
+def gauges(run: str) -> dict[str, float]:
+    """The run's last gauges, which Ray keeps for 20 s."""
+    names, found = [metric.exported for metric in METRICS if metric.kind == "gauge"], dict[str, float]()
+    ends = time.monotonic() + 30
+    while time.monotonic() < ends and len(found) < len(names):
+        text = exported()
+        for name in names:
+            for told, value in re.findall(rf"^{name}\{{(.*)\}} (\S+)$", text, re.MULTILINE):
+                if f'run="{run}"' in told:
+                    found[name] = float(value)
+        time.sleep(0.2)
+    assert len(found) == len(names), (found, [line for line in text.splitlines() if "dubline_run" in line])
+    return found
+
+
 def frames_and_shards(report: RunReport) -> tuple[Series, Series]:
     shards: Series = Counter()
     frames: Series = Counter()
@@ -64,13 +80,13 @@ def frames_and_shards(report: RunReport) -> tuple[Series, Series]:
     return +shards, +frames
 
 
-def test_metrics_of_a_run_say_what_its_report_says(
+def test_metrics_and_logs_of_a_run_say_what_its_report_says(
     tmp_path: Path, poisoned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One film is well, one passes a shard through, one's worker is killed once, one is not there, one is no film."""
     rows = two_shards(tmp_path, ["good", "raise", "kill"], found=True)
     gone = {**rows[0], "id": "gone", "video": "gone.mp4", "output": "out/gone.mp4"}
-    poison(poisoned, {"lips-raise-10": "raise", "crops-kill-0": "kill"})
+    poison(poisoned, {"lips-raise-10": "raise", "crops-kill-0": "kill later"})
     config = Config.model_validate(SETTINGS)
     path = manifest(tmp_path / "films.jsonl", *rows, gone, {"id": "bad"})
     before = exported()
@@ -111,5 +127,35 @@ def test_metrics_of_a_run_say_what_its_report_says(
     assert grew("ray_dubline_stage_idle_seconds_total", "stage")["lips",] > 0
     cache = grew("ray_dubline_cache_total", "cache", "result")
     assert cache["faces", "miss"] == sum(film.cells_detected for film in report.films.values())
+    told_now = gauges(report.run)
+    assert told_now["ray_dubline_run_active"] == 0, "it is over"
+    assert told_now["ray_dubline_run_films"] == 4
+    assert abs(time.time() - told_now["ray_dubline_run_started_timestamp_seconds"]) < 600
+    assert told_now["ray_dubline_work_free_bytes"] > 0
     counters = [metric.exported for metric in METRICS if metric.kind == "counter"]
     assert not [name for name in counters if f"# HELP {name} " not in text]
+
+    told = worker_records(report.run)
+    done = {(record["film"], record.get("shard"), record["stage"]) for record in told if "seconds" in record}
+    assert {("good", "0-10", "composite"), ("good", "10-20", "composite"), ("raise", "10-20", "passthrough")} <= done
+    [failed] = [record for record in told if record.get("code") == "internal"]
+    identity = {"run": report.run, "film": "raise", "shard": "10-20", "stage": "lips", "level": "warning"}
+    assert identity.items() <= failed.items()
+    assert failed["node"]
+    [again] = [record for record in told if "its worker died 1 times" in record["message"]]
+    assert (again["film"], again["shard"], again["stage"]) == ("kill", "0-10", "crops")
+
+
+def worker_records(run: str) -> list[dict[str, str]]:
+    """What the workers of a run logged; every line of ours is one JSON object."""
+    import ray
+
+    [socket] = [node["RayletSocketName"] for node in ray.nodes() if node["Alive"]]
+    lines = [
+        line
+        for file in (Path(socket).parent.parent / "logs").glob("worker-*.err")
+        for line in file.read_text(errors="replace").splitlines()
+        if f'"run": "{run}"' in line
+    ]
+    assert lines
+    return [json.loads(line) for line in lines]
