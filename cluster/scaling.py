@@ -16,6 +16,7 @@ from typing import Final
 from cluster.simulate import Film, simulate
 from pipeline.config import Config
 from pipeline.feeding import core_ms_by_stage, feed
+from pipeline.flow import rows_a_block
 from pipeline.pools import NEEDS, Node, Pool, frame_rate, plan_pools
 from pipeline.recipe import recipe_of
 
@@ -23,9 +24,11 @@ FILM: Final = Film(frames=15_000, cells=10, shards=60)
 """Ten minutes of 1080p at 25 frames/s, a face in every frame."""
 CORES: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 GPUS: Final = (0, 1, 2, 4, 8, 16, 32, 64)
-DRIVER_S: Final = 0.0085
-"""CPU seconds of the driver for one shard of many films: tests/bench/bench_many.py on two cores that others
-kept busy, where it counts idle turns of Ray's loop too. An upper bound."""
+FILMS: Final = 10_000
+"""In the manifest: with more of them more shards travel in a block."""
+DRIVER_BLOCK_S: Final = 0.0107
+"""CPU seconds of the driver for one block at one stage: tests/bench/bench_many.py on two cores that others kept busy,
+with blocks of one row and of sixteen. It counts idle turns of Ray's loop too: an upper bound."""
 _CORES_A_MACHINE: Final = 64
 BEGIN: Final = "<!-- made by python -m cluster.scaling docs -->"
 END: Final = "<!-- end -->"
@@ -74,11 +77,18 @@ def usable(cores: int) -> int:
     return cores - math.ceil(cores / _CORES_A_MACHINE)
 
 
+def driver_s(rows: int) -> float:
+    """CPU seconds of the driver for a film, with so many rows in a block."""
+    cells, shards = FILM.cells + 1, FILM.shards  # the film has a row of its own beside its cells, and goes all the way
+    before = 2 + 3 * math.ceil(cells / rows)  # split and cut up; faces, cast, cut up
+    return DRIVER_BLOCK_S * (before + 4 * math.ceil((cells + shards) / rows))  # crops, lips, composite, mux
+
+
 def predict(cores: int, gpus: int) -> Point:
     """What a cluster makes at best, once it is running."""
     workers = {"lips": pools_of(cores, gpus)["lips"].max_size} if gpus else {}
     by_cores = frame_rate(usable(cores), {"lips": 10**9} if gpus else {}, costs(gpus))
-    limits = {"cores": by_cores, "driver": FILM.frames / FILM.shards / DRIVER_S}
+    limits = {"cores": by_cores, "driver": FILM.frames / driver_s(rows_a_block(FILMS, pools_of(cores, gpus)))}
     if workers:
         limits["GPUs"] = workers["lips"] / costs(gpus)["lips"]
     held = min(limits, key=lambda name: limits[name])
