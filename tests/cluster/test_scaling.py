@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import scaling
 from cluster.scaling import BEGIN, CHECKED, END, costs, picture, predict, simulated, tables
 from cluster.simulate import Film, simulate
 from pipeline.pools import Pool
@@ -45,7 +46,10 @@ def test_more_machines_never_make_less() -> None:
         assert made == sorted(made)
 
 
-def test_where_it_bends() -> None:
+def test_where_it_bends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few films blocks are one row, and the driver hands out no more."""
     assert [predict(cores, 1).held_by for cores in (16, 32, 64, 2048)] == ["cores", "cores", "GPUs", "GPUs"]
+    assert predict(2048, 64).held_by == "cores"
+    monkeypatch.setattr(scaling, "FILMS", 1000)
     assert predict(2048, 64).held_by == "driver"
     assert "lips" in costs(0)
