@@ -13,7 +13,7 @@ from pipeline import connect
 from pipeline.pools import Node
 
 ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, logging_level="ERROR")
-gone = Node(1, 1, "f" * 56)
+gone = Node(1, 1, "ab" * 28)
 nodes = [Node(1, 1, ray.nodes()[0]["NodeID"]), Node(4, 0, "without a GPU"), gone]
 
 @ray.remote(num_gpus=1, num_cpus=0)
