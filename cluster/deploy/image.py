@@ -70,6 +70,9 @@ RUN apt-get update \\
 # Versions before code: a change of the code does not fetch torch anew.
 COPY constraints.txt {HOME}/constraints.txt
 RUN pip install --no-cache-dir --requirement {HOME}/constraints.txt
+# Compiled once here, for any CPU: a user who may not write to the packages would compile it in every container, 25 s.
+ENV NUMBA_CPU_NAME=generic
+RUN python -c "import librosa, numpy; librosa.stft(numpy.zeros(4096)); librosa.filters.mel(sr=16000, n_fft=800)"
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/dubline-*.whl && pip check
 COPY configs {HOME}/configs

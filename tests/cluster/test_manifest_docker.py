@@ -1,7 +1,11 @@
 """The image: what opencv-python links is in it, everything is pinned, nobody is root; and the command's own ways."""
 
 import importlib.metadata
+import os
 import re
+import shlex
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -44,6 +48,22 @@ def test_the_dockerfile_is_one_that_hadolint_has_nothing_against():
 @pytest.mark.parametrize("library", ["libgl1", "libglib2.0-0", "libxcb1"])
 def test_what_opencv_links_is_in_the_image(library):
     assert f" {library} " in re.sub(r"\s+", " ", dockerfile(options()))
+
+
+@pytest.mark.soak
+def test_what_librosa_compiles_is_compiled_in_the_image_by_the_command_it_has(tmp_path):
+    """Else by every container's first worker, for 25 s: its user may not write beside the packages."""
+    steps = _steps(dockerfile(options()))
+    at = next(k for k, (name, what) in enumerate(steps) if name == "RUN" and "librosa" in what)
+    assert steps[at - 1] == ("ENV", "NUMBA_CPU_NAME=generic")  # who builds has another CPU than who runs
+    command = [sys.executable, *shlex.split(steps[at][1])[1:]]
+    told = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_NAME": "generic"}
+    subprocess.run(command, env=told, check=True)
+    made = sorted(tmp_path.rglob("*.nbc"))
+    hear = "import numpy, stages.speech.mel as m; m.wav2lip_mel(numpy.zeros(1600, numpy.float32))"
+    subprocess.run([sys.executable, "-c", hear], env=told, check=True)
+    assert made
+    assert sorted(tmp_path.rglob("*.nbc")) == made
 
 
 def test_kuberay_s_probes_find_what_they_ask_with():
