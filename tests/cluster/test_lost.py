@@ -92,10 +92,8 @@ def at_work(folder: Path, machines: Machines) -> str:
     return ""
 
 
-@pytest.mark.parametrize(
-    "driver_too",
-    [pytest.param(False, id="machine"), pytest.param(True, id="driver_and_machine", marks=pytest.mark.soak)],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("driver_too", [False, True], ids=["machine", "driver_and_machine"])
 def test_a_killed_driver_and_a_lost_machine_cost_only_what_they_worked_on(
     tmp_path: Path, machines: Machines, driver_too: bool
 ) -> None:

@@ -57,7 +57,8 @@ def test_shards_travel_together_only_where_that_leaves_every_worker_many_blocks(
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("films", [20, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("films", [20, 200])
 def test_a_film_is_out_before_many_more_are_begun(tmp_path: Path, films: int) -> None:
     """A whole run on Ray of films without media: every one comes out, and no more are begun than may be."""
     seen = bench_many.run(tmp_path, films, cells=1, shards=4, films_ahead=3)

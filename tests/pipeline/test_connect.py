@@ -30,6 +30,7 @@ print(connect.with_gpu_memory(nodes) == nodes)
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_ray_that_somebody_else_has_on_this_machine_is_left_alone() -> None:

@@ -46,6 +46,7 @@ def told(report: RunReport) -> dict[str, str]:
     return {name: made.code or made.message for name, made in report.films.items()}
 
 
+@pytest.mark.soak
 def test_two_nights_on_a_faulty_bucket(bucket: Faults, tmp_path: Path, wav2lip_file: Path) -> None:
     """Films, dubs and weights are on S3, outputs and reports go there; the second night dubs only what is new."""
     rows = [row(name, tmp_path) for name in "ab"]

@@ -80,6 +80,7 @@ def frames_and_shards(report: RunReport) -> tuple[Series, Series]:
     return +shards, +frames
 
 
+@pytest.mark.soak
 def test_metrics_and_logs_of_a_run_say_what_its_report_says(
     tmp_path: Path, poisoned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
