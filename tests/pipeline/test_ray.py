@@ -97,7 +97,10 @@ def test_real_clip_through_yunet_pfld_and_a_network(
     wav2lip_file: Path,
     model_files: Path,
 ) -> None:
-    """Whole clips on Ray; MuseTalk with the face parser; outside the box that each of them redraws, every plane is the source's."""
+    """Whole clips on Ray; MuseTalk with the face parser.
+
+    Outside the box that each of them redraws, every plane is the source's.
+    """
     video = media_dir / clip if frames is None else excerpt(media_dir / clip, tmp_path / clip, frames)
     landmarks = {"provider": "onnx", "weights": str(weights_dir / "pfld_68.onnx")}
     drawn = models.settings(model_files, generator, wav2lip={"weights": str(wav2lip_file)})
