@@ -1,7 +1,7 @@
 """Films whose new mouths are restored by GFPGAN, with a small network that softens a little and adds its noise."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -23,31 +23,39 @@ def restoring(model_files: Path, generator: str = "mouthwarp", **enhance: object
     return settings | {"enhance": {**settings["enhance"], "model": "gfpgan", **enhance}}
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=[pytest.mark.soak, pytest.mark.ray])])
 def test_restored_mouths_leave_no_trace_of_shards_and_stay_in_their_place(
-    tmp_path: Path, model_files: Path, stages_on_ray: list[str]
+    tmp_path: Path,
+    model_files: Path,
+    executor: Literal["inline", "ray"],
+    stages_on_ray: list[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """Beside it a row that wants none of it."""
+    if executor == "ray":
+        request.getfixturevalue("ray_cluster")
     film(tmp_path / "a.mp4", frames=3, gop=2)
     speech(tmp_path / "dub.wav", 1.0)
     settings = restoring(model_files)
-    folders = {name: tmp_path / name for name in ("inline", "ray")}
-    for executor, folder in folders.items():
-        split = {"split": {"shard_s": 0.08 if executor == "ray" else 600}}
+    folders = {name: tmp_path / name for name in ("whole", "parted")}
+    for name, folder in folders.items():
+        split = {"split": {"shard_s": 0.08 if name == "parted" else 600}}
         both = [one | {"output": str(folder / str(one["output"]))} for one in rows(sharp=None, plain="none")]
-        report = run(tmp_path, settings | split, *both, work=f"work {executor}", executor=executor)  # type: ignore[arg-type]
+        how: Literal["inline", "ray"] = executor if name == "parted" else "inline"
+        report = run(tmp_path, settings | split, *both, work=f"work {name}", executor=how)
         assert {f.id: f.code for f in report.all_films} == {"sharp": "ok", "plain": "ok"}, report.films
         assert ["enhance" in report.films[name].seconds for name in ("sharp", "plain")] == [True, False]
     assert report.films["sharp"].shards == 2
-    assert "enhance" in stages_on_ray
+    assert ("enhance" in stages_on_ray) == (executor == "ray")
     for name in ("sharp", "plain"):
-        assert same_pictures(folders["inline"] / f"{name}.mp4", folders["ray"] / f"{name}.mp4")
+        assert same_pictures(folders["whole"] / f"{name}.mp4", folders["parted"] / f"{name}.mp4")
 
     picture = index_video(str(tmp_path / "a.mp4")).picture
     top, bottom, left, right = BOX
     x0, y0, x1, y1 = even_region((left, (top + bottom) // 2, right, bottom), 4, picture.width, picture.height)
-    films = (decoded(path) for path in (tmp_path / "a.mp4", folders["ray"] / "sharp.mp4", folders["ray"] / "plain.mp4"))
+    films = (
+        decoded(path) for path in (tmp_path / "a.mp4", folders["parted"] / "sharp.mp4", folders["parted"] / "plain.mp4")
+    )
     for source, sharp, plain in zip(*films, strict=True):
         for plane, (before, after, other) in enumerate(zip(source, sharp, plain, strict=True)):
             shift = int(plane > 0)
