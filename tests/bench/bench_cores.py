@@ -5,11 +5,10 @@
 Films of 640x360, `mouthwarp`, the face's box given. Each run is a process that the kernel holds to its cores, with all
 it starts, and Ray is told two CPUs in both, as `dubline run` tells it: the pools are the same. The clock of the films
 starts when the first shard is cut out: actors have started by then. The model's costs are those of the same films in
-one process on one core, where nobody waits for anybody. CPU seconds tell how much of its cores a run had to itself.
+one process on one core, where nobody waits for anybody.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -35,8 +34,6 @@ class Ran:
 
     films_s: float
     """From the first shard that is cut out to the last film."""
-    cpu_s: float
-    """Of all its processes, start and end included."""
     costs: dict[str, float]
     """Worker seconds a frame, of `rates.json`."""
 
@@ -60,14 +57,11 @@ def run(folder: Path, executor: str, cores: int) -> Ran:
     path = folder / f"{case.name}.jsonl"
     path.write_text((folder / "films.jsonl").read_text().replace("$CASE", case.name))
     held = ["taskset", "-c", f"0-{cores - 1}", sys.executable, "-m", "tests.bench.bench_cores", "--job"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [*held, str(path), str(case / "work"), executor], stdout=subprocess.PIPE, text=True, check=True
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     [rates] = case.glob("work/runs/*/rates.json")
-    return Ran(float(done.stdout.splitlines()[-1]), cpu_s, json.loads(rates.read_text())["stages"])
+    return Ran(float(done.stdout.splitlines()[-1]), json.loads(rates.read_text())["stages"])
 
 
 def job(path: str, work: str, executor: str) -> None:
@@ -106,10 +100,7 @@ def main() -> None:
 
 def _told(ran: Ran, films: int) -> str:
     costs = ", ".join(f"{stage} {seconds * 1000:.1f}" for stage, seconds in ran.costs.items())
-    return (
-        f"{ran.films_s:.1f} s, {films * 3600 / ran.films_s:,.0f} films an hour, {ran.cpu_s:.1f} CPU s in all; "
-        f"worker ms a frame: {costs}"
-    )
+    return f"{ran.films_s:.1f} s, {films * 3600 / ran.films_s:,.0f} films an hour; worker ms a frame: {costs}"
 
 
 if __name__ == "__main__":
