@@ -1,6 +1,6 @@
 """The same films on one core and on two, beside what the scaling model says.
 
-    python -m tests.bench.bench_cores [FILMS] [SECONDS]
+    python -m tests.bench.bench_cores [FILMS] [SECONDS]      (200 frames in all at least: rates are kept from there on)
 
 Films of 640x360, `mouthwarp`, the face's box given. Each run is a process that the kernel holds to its cores, with all
 it starts, and Ray is told two CPUs in both, as `dubline run` tells it: the pools are the same. The clock of the films
