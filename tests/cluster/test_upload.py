@@ -86,8 +86,9 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
     rows: Path, more: dict[str, object], error: type[Exception], told: str
 ) -> None:
     asked = {"manifest": str(rows), "config": None, "work": "s3://bucket/work", **more}
-    with pytest.raises(error, match=told), upload(**asked):  # type: ignore[arg-type]
+    with pytest.raises(error, match=told) as caught, upload(**asked):  # type: ignore[arg-type]
         pass
+    assert "word" not in str(caught.value).replace("password", ""), "a refusal is in logs too"
 
 
 def test_a_manifest_without_a_film_is_not_sent(rows: Path) -> None:
