@@ -4,11 +4,14 @@ from typing import Final
 
 import cv2
 import numpy as np
-from scenedetect import FrameTimecode
-from scenedetect.detectors import ContentDetector
 
 from stages.arrays import U8
 from stages.faces.types import CellFaces
+from stages.terminal import no_input
+
+with no_input():  # to be imported, it starts ffmpeg
+    from scenedetect import FrameTimecode
+    from scenedetect.detectors import ContentDetector
 
 _CUT_WIDTH_PX: Final = 160
 """A mean over the picture needs no more, and every cell keeps two of these pictures."""
