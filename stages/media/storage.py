@@ -9,12 +9,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 import fsspec
 
 from stages.errors import DubError
+from stages.media import web
 from stages.media.remote import persist
 from stages.urls import without_secrets
 
@@ -24,6 +26,8 @@ _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", 
 _MOMENTS = ("LastModified", "last_modified", "mtime", "updated", "created")
 _LARGEST = 1 << 30
 """Bytes that are read at once: three times the arrays of the longest film (`MediaLimits.max_frames`)."""
+_RANGE_S = 60.0
+"""Longest wait for one part of a remote file, in seconds: a few MiB, or a server that has stopped answering."""
 _NO_FILE = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EISDIR}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What a full disk, a used-up quota and a file-size limit answer to who writes."""
@@ -67,6 +71,10 @@ def _options(scheme: str) -> dict[str, Any]:
 def is_local(url: str) -> bool:
     """Whether a URL names a path of this machine."""
     return "://" not in url or url.startswith("file://")
+
+
+def _is_web(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
 
 
 def local_path(url: str) -> Path:
@@ -118,15 +126,26 @@ def read_bytes(url: str, limit: int = _LARGEST) -> bytes:
 
 
 def _read(fs: fsspec.AbstractFileSystem, path: str, limit: int) -> bytes:
-    size = fs.size(path)
-    if size is None:  # a web server that does not tell
-        with fs.open(path, "rb") as file:
-            data = bytes(file.read(limit + 1))
+    if _is_web(path):  # a server's word about a length is not taken: it may send more, or tell none
+        data = web.read_up_to(fs, path, limit + 1)
         if len(data) <= limit:
             return data
-    elif size <= limit:
+    elif fs.size(path) <= limit:
         return bytes(fs.cat_file(path))
     raise ValueError(f"{without_secrets(path)}: has more than {limit} bytes")
+
+
+def read_range(url: str, start: int, end: int) -> bytes | None:
+    """The bytes [start, end) of a remote file, fewer where it ends before, by one request.
+
+    None: a web server that does not give out parts of files. Raises FileNotFoundError and OSError, DubError
+    `unreachable`.
+    """
+    fs, path = file_system(url)
+    if _is_web(url):  # cat_file takes all that is sent by a server which gives out no parts
+        return persist(url, lambda: web.read_range(fs, path, start, end, _RANGE_S))
+    # fsspec's own argument: who makes the call gives up, whatever the library under it still tries
+    return persist(url, lambda: bytes(fs.cat_file(path, start=start, end=end, timeout=_RANGE_S)))
 
 
 def remove(url: str) -> None:
@@ -290,39 +309,58 @@ def check_writable(url: str) -> None:
         raise DubError("bad_row", f"{url}: cannot be written: {error.strerror}; choose another output") from error
 
 
-def open_read(url: str, ahead: bool = True) -> IO[Any]:
-    """A seekable binary reader. Raises FileNotFoundError.
+def open_read(url: str) -> IO[Any]:
+    """A seekable binary reader, for who reads on: of a remote file more is read than is asked for (s3fs: 50 MB).
 
-    `ahead`: of a remote file more is read than is asked for, for who reads on (s3fs: 50 MB); else exactly that.
+    Raises FileNotFoundError.
     """
     if is_local(url):
         return local_path(url).open("rb")
     fs, path = file_system(url)
-    options = {} if ahead else {"cache_type": "none"}
-    file: IO[Any] = persist(url, lambda: fs.open(path, "rb", **options))
+    file: IO[Any] = persist(url, lambda: fs.open(path, "rb"))
     return file
 
 
-def identity(url: str) -> str:
+def identity(url: str, looked: tuple[int, str] | None = None) -> str:
     """What a file's content is known by without reading it whole: size, mtime or ETag, its head and its tail.
 
-    Raises DubError `not_found`, `unsupported` for a server that does not tell a file's size.
+    `looked`: what `check_file` told a moment ago. A remote file's head and tail are read again by this process only
+    when its size or its ETag is another. Raises DubError `not_found`, `unsupported` for a server that does not tell a
+    file's size.
     """
-    size, stamp = check_file(url)
+    size, stamp = looked or check_file(url)
     hasher = hashlib.sha256(f"{size}:{stamp}".encode())
-
-    def edges() -> tuple[bytes, bytes]:
-        with open_read(url, ahead=False) as file:
-            head = file.read(_EDGE)
-            file.seek(max(0, size - _EDGE))
-            return head, file.read(_EDGE)
-
     try:
-        for edge in edges() if is_local(url) else persist(url, edges):
-            hasher.update(edge)
+        if is_local(url):
+            edges = _local_edges(local_path(url), size)
+        else:
+            edges = _kept_edges(url, size, stamp) if stamp else _edges(url, size)
     except OSError as error:
         raise DubError("decode_error", f"{url}: cannot be read: {error.strerror or error}") from error
+    for edge in edges:
+        hasher.update(edge)
     return hasher.hexdigest()[:20]
+
+
+def _local_edges(path: Path, size: int) -> tuple[bytes, bytes]:
+    with path.open("rb") as file:
+        head = file.read(_EDGE)
+        file.seek(max(0, size - _EDGE))
+        return head, file.read(_EDGE)
+
+
+def _edges(url: str, size: int) -> tuple[bytes, bytes]:
+    """Head and tail of a remote file; of one whose server gives out no parts, the head alone."""
+    if not size:
+        return b"", b""
+    first = max(0, size - _EDGE)
+    return read_range(url, 0, min(size, _EDGE)) or b"", read_range(url, first, size) or b""
+
+
+@lru_cache(maxsize=256)
+def _kept_edges(url: str, size: int, stamp: str) -> tuple[bytes, bytes]:
+    """The same of a file whose storage tells by `stamp` when it changes. 256 of them are 32 MiB."""
+    return _edges(url, size)
 
 
 def _size_and_stamp(url: str) -> tuple[int, str]:

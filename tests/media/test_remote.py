@@ -51,12 +51,18 @@ def test_every_call_comes_through_a_server_that_is_busy_and_hangs_up(busy: Fault
     assert busy.done["cut before"] + busy.done["cut after"] > 5
 
 
-def test_of_a_large_file_its_identity_reads_head_and_tail_alone(busy: Faults) -> None:
+def test_of_a_large_file_its_identity_reads_head_and_tail_alone_and_once(busy: Faults) -> None:
     """Every worker asks for the identity of a film for every shard."""
     storage.write_bytes("s3://night/film", bytes(range(256)) * 8192)
     before = busy.read["/night/film"]
-    storage.identity("s3://night/film")
+    known = storage.identity("s3://night/film")
     assert busy.read["/night/film"] - before == 2 << 16
+    busy.done.clear()
+    assert storage.identity("s3://night/film") == known
+    assert busy.done == {"fine": 1}
+    assert busy.read["/night/film"] - before == 2 << 16
+    storage.write_bytes("s3://night/film", bytes(range(256)) * 4096 + b"x" * 256 + bytes(range(256)) * 4095)
+    assert storage.identity("s3://night/film") != known
 
 
 def test_a_server_that_stays_away_is_named_without_its_passwords(monkeypatch: pytest.MonkeyPatch) -> None:

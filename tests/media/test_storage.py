@@ -125,18 +125,6 @@ def test_folders_and_missing_files_have_no_identity(root: str) -> None:
         assert name in caught.value.message
 
 
-def test_a_server_that_does_not_tell_a_size_is_named(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage.write_bytes(f"{memory}/a.mp4", b"film")
-    fs = fsspec.filesystem("memory")
-    monkeypatch.setattr(fs, "info", lambda *_, **__: {"type": "file", "size": None, "name": "a"})
-    with pytest.raises(DubError) as caught:
-        storage.identity(f"{memory}/a.mp4")
-    assert caught.value.code == "unsupported"
-    assert storage.read_bytes(f"{memory}/a.mp4", limit=4) == b"film"
-    with pytest.raises(ValueError, match="more than 3 bytes"):
-        storage.read_bytes(f"{memory}/a.mp4", limit=3)
-
-
 def test_local_files_are_used_where_they_are(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"film")
     assert localize(str(tmp_path / "a.mp4")) == tmp_path / "a.mp4"
