@@ -12,8 +12,9 @@ from pipeline.pools import Node
 _log = logging.getLogger(__name__)
 _ASKED_S: Final = 120.0  # a machine's first task starts a process and loads torch
 WORKERS_STAY: Final = {"idle_worker_killing_time_threshold_ms": 60_000}
-"""For a cluster that is started here. Where there are more workers than CPUs, which share them, Ray ends those of tasks
-after a second without one; the next shard or film then waits for a new process, two seconds of a core."""
+"""Ray's own settings, for every cluster that is ours: one that is started here, and the machines of `dubline manifest`.
+Where there are more workers than CPUs, which share them, Ray ends those of tasks after a second without one; the next
+shard or film then waits for a new process, two seconds of a core."""
 
 
 def connect(address: str | None) -> list[Node]:

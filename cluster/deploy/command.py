@@ -41,7 +41,7 @@ def manifest(
 
         dubline manifest raycronjob s3://bucket/night.jsonl --work s3://bucket/work --image registry/dubline:1
 
-        dubline manifest launcher --set launcher.cloud=gcp --set cluster.gpu.most=4 --out deploy
+        dubline manifest launcher --image registry/dubline:1 --set launcher.cloud=gcp --set launcher.project=dubs-1
 
         dubline manifest systemd /data/night.jsonl --work /data/work --set 'schedule.cron=30 21 * * mon-fri'
     """

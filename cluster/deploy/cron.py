@@ -1,4 +1,5 @@
-"""Cron expressions, checked, and said again as systemd says them."""
+"""Cron expressions as Kubernetes reads them (github.com/robfig/cron, `ParseStandard`): checked, and said again as
+systemd says them."""
 
 import re
 from dataclasses import dataclass
@@ -11,14 +12,28 @@ _FIELDS: Final = (
     ("hour", 0, 23, ()),
     ("day of the month", 1, 31, ()),
     ("month", 1, 12, _MONTHS),
-    ("day of the week", 0, 7, _DAYS),
+    ("day of the week", 0, 6, _DAYS),  # 7 for Sunday is one of other crons
 )
-_PART: Final = re.compile(r"(\*|(\w+)(?:-(\w+))?)(?:/(\d+))?", re.ASCII)
+_NAMED: Final = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_PART: Final = re.compile(r"([*?]|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?", re.ASCII)
+_LONGEST: Final = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+"""Days of the months that have fewer than 31."""
 
 
 @dataclass(frozen=True)
 class Cron:
-    """The values of a cron expression's five fields; None: every one (`*`)."""
+    """The values of a cron expression's five fields; None: every one (`*`, `*/1`).
+
+    That is not the same as a list of all: of two day fields that are given either may fit (`on_calendar`).
+    """
 
     minutes: tuple[int, ...] | None
     hours: tuple[int, ...] | None
@@ -29,34 +44,42 @@ class Cron:
 
 
 def parse_cron(text: str) -> Cron:
-    """The five fields of a cron expression, as Kubernetes reads them. Raises ValueError."""
-    fields = text.split()
+    """A cron expression's five fields, or a name like `@daily`. Raises ValueError, also for moments that never come."""
+    fields = _NAMED.get(text.strip(), text).split()
     if len(fields) != len(_FIELDS):
-        raise ValueError(f"{text!r} is not «minute hour day month weekday», such as 0 22 * * *")
-    minutes, hours, days, months, weekdays = (
-        _values(field, *known) for field, known in zip(fields, _FIELDS, strict=True)
-    )
-    if weekdays is not None:
-        weekdays = tuple(sorted({day % 7 for day in weekdays}))  # 7 is Sunday, too
-    return Cron(minutes, hours, days, months, weekdays)
+        names = ", ".join(_NAMED)
+        raise ValueError(f"{text!r} is not «minute hour day month weekday», such as 0 22 * * *, nor one of {names}")
+    cron = Cron(*(_values(field, *known) for field, known in zip(fields, _FIELDS, strict=True)))
+    longest = max(_LONGEST.get(month, 31) for month in cron.months or range(1, 13))
+    if cron.days is not None and cron.weekdays is None and min(cron.days) > longest:
+        raise ValueError(f"{text!r}: such a day never comes")
+    return cron
+
+
+def shortest_gap_s(cron: Cron) -> int:
+    """Seconds between two of its moments, at least."""
+    moments = [60 * hour + minute for hour in cron.hours or range(24) for minute in cron.minutes or range(60)]
+    following = [*moments[1:], moments[0] + 24 * 60]
+    return 60 * min(after - before for before, after in zip(moments, following, strict=True))
 
 
 def _values(field: str, what: str, low: int, high: int, names: tuple[str, ...]) -> tuple[int, ...] | None:
-    if field == "*":
-        return None
     values: set[int] = set()
+    every = False
     for part in field.split(","):
         found = _PART.fullmatch(part)
         if not found:
             raise ValueError(f"{part!r} is no {what} of a cron expression")
         whole, first, last, step = found.groups()
-        begin = low if whole == "*" else _number(first, low, names)
+        star = whole in ("*", "?")
+        begin = low if star else _number(first, low, names)
         # `5/10` is every ten from five on
-        end = high if whole == "*" or (step and not last) else _number(last or first, low, names)
-        if not low <= begin <= end <= high or step == "0":
+        end = high if star or (step and not last) else _number(last or first, low, names)
+        if not low <= begin <= end <= high or (step and not int(step)):
             raise ValueError(f"{part!r}: a {what} is {low} to {high}, ranges go up and steps are 1 or more")
         values.update(range(begin, end + 1, int(step or 1)))
-    return tuple(sorted(values))
+        every = every or (star and int(step or 1) == 1)
+    return None if every else tuple(sorted(values))
 
 
 def _number(text: str, low: int, names: tuple[str, ...]) -> int:

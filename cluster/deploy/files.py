@@ -29,6 +29,10 @@ def load_options(path: Path | None, overrides: Sequence[str]) -> DeployOptions:
 
 def render(kind: Kind, options: DeployOptions, config: Config) -> dict[str, str]:
     """Names of files and what is in them. Raises ConfigError where the options do not fit together."""
+    if kind in ("launcher", "systemd"):
+        _refuse_kubernetes_own(kind, options)
+    if kind != "systemd" and not options.image.name:
+        raise ConfigError("image.name must be said (--image), such as registry.example.com/dubline:0.1.0")
     account = kubernetes.service_account(options)
     if kind == "kuberay":
         kinds: tuple[Kind, ...] = ("rayjob", "raycronjob", "raycluster", "cronjob")
@@ -44,6 +48,17 @@ def render(kind: Kind, options: DeployOptions, config: Config) -> dict[str, str]
         return {"cronjob.yaml": _yaml(kind, kubernetes.cronjob(options))}
     made = {"rayjob": kubernetes.rayjob, "raycronjob": kubernetes.raycronjob, "raycluster": kubernetes.raycluster}
     return {f"{kind}.yaml": _yaml(kind, account, made[kind](options, config))}
+
+
+def _refuse_kubernetes_own(kind: Kind, options: DeployOptions) -> None:
+    """What only a cluster of Kubernetes can give: left out in silence, it would be missed at night."""
+    instead = {
+        "weights.claim": (options.weights.claim, "weights.folder, a URL"),
+        "access.env_secret": (options.access.env_secret, "the machines' own rights (access.identity), or env"),
+    }
+    for name, (value, other) in instead.items():
+        if value is not None:
+            raise ConfigError(f"{name}: there is none outside of Kubernetes; for {kind} take {other}")
 
 
 class _Plain(yaml.SafeDumper):

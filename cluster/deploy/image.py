@@ -1,12 +1,14 @@
 """The container image: Dockerfile, what is kept out of its build, and the exact versions that go in."""
 
 import importlib.metadata
+import platform
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from cluster.deploy.commands import HOME, SCRATCH, WEIGHTS
@@ -42,9 +44,12 @@ DOCKERIGNORE: Final = """\
 
 
 def dockerfile(options: DeployOptions) -> str:
-    """Built in the repository's root: `docker build -t NAME .`"""
+    """Built in the repository's root: `docker build -t NAME .`
+
+    Raises ConfigError outside of a checkout, and for a Python that dubline does not run with.
+    """
     image = options.image
-    base = f"python:{image.python}-slim-bookworm"
+    base = f"python:{_python(options)}-slim-bookworm"
     libraries = " \\\n        ".join(_LIBRARIES)
     return f"""\
 # Made by `dubline manifest docker`. Build it in the repository's root: docker build -t {image.name} .
@@ -91,7 +96,7 @@ def constraints(options: DeployOptions) -> str:
     Raises ConfigError outside of a checkout, for an extra that there is not, and for a package that is not installed
     here.
     """
-    extras, python = options.image.extras, options.image.python
+    extras, python = options.image.extras, _python(options)
     found: dict[str, tuple[str, set[str]]] = {}
     wanted = [*_own(extras), *(Requirement(each) for each in options.image.packages)]
     _collect(wanted, {"python_version": python, "python_full_version": f"{python}.0"}, found, asked=True)
@@ -99,15 +104,29 @@ def constraints(options: DeployOptions) -> str:
     return "# Made by `dubline manifest docker`.\n" + "\n".join(lines) + "\n"
 
 
+def _python(options: DeployOptions) -> str:
+    """The image's Python as major.minor: that of this environment, whose packages are the image's, if not said."""
+    python = options.image.python or ".".join(platform.python_version_tuple()[:2])
+    wanted = _project()["requires-python"]
+    if not SpecifierSet(wanted).contains(f"{python}.0"):
+        raise ConfigError(f"image.python: {python}: dubline runs with {wanted}")
+    return python
+
+
 def _own(extras: Sequence[str]) -> list[Requirement]:
-    if not _PROJECT.is_file():
-        raise ConfigError("the image is built from a checkout of dubline: run this in one")
-    project = tomllib.loads(_PROJECT.read_text())["project"]
+    project = _project()
     optional = project["optional-dependencies"]
     unknown = [extra for extra in extras if extra not in optional]
     if unknown:
         raise ConfigError(f"image.extras: {', '.join(unknown)}: there are {', '.join(optional)}")
     return [Requirement(text) for text in [*project["dependencies"], *(n for e in extras for n in optional[e])]]
+
+
+def _project() -> dict[str, Any]:
+    if not _PROJECT.is_file():
+        raise ConfigError("the image is built from a checkout of dubline: run this in one")
+    project: dict[str, Any] = tomllib.loads(_PROJECT.read_text())["project"]
+    return project
 
 
 def _collect(

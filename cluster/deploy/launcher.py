@@ -28,7 +28,7 @@ _GCP: Final = {
 def launcher(options: DeployOptions, config: Config) -> Doc:
     """The cluster file. Jobs go there by `ray attach`'s tunnel or from inside its network, by `dubline submit`.
 
-    Raises ConfigError where no machine of the cloud is known with as many cores and GPUs.
+    Raises ConfigError where no machine of the cloud is known with as many cores and GPUs, and without GCP's project.
     """
     cluster, made = options.cluster, groups(options, config)
     names = weight_names(options, config)
@@ -97,6 +97,8 @@ def _provider(options: DeployOptions) -> Doc:
             "availability_zone": launcher.zone or f"{region}a",
             "cache_stopped_nodes": False,
         }
+    if not launcher.project:
+        raise ConfigError("launcher.project must be said: the id of the GCP project whose machines these are")
     region = launcher.region or "us-west1"
     return {
         "type": "gcp",

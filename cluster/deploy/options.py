@@ -59,7 +59,7 @@ class ScheduleOptions(Settings):
     """When."""
 
     cron: str = "0 22 * * *"
-    """Minute, hour, day, month, weekday."""
+    """Minute, hour, day, month, weekday (0 to 6, or sun to sat), or a name such as @daily."""
     time_zone: str = "Etc/UTC"
     """Name of the time zone database, such as Europe/Berlin."""
     suspend: bool = False
@@ -200,20 +200,21 @@ class WeightsOptions(Settings):
     folder: PlainUrl = ""
     """URL of a weights folder on object storage: machines keep copies of what they load, and fetch nothing else."""
     claim: DnsName | None = None
-    """A volume claim that holds the weights folder already, mounted read-only: nothing is fetched."""
+    """Kubernetes: a volume claim that holds the weights folder already, mounted read-only: nothing is fetched."""
 
 
 class ImageOptions(Settings):
     """The container image, and what is built into it."""
 
-    name: str = Field("registry.example.com/dubline:0.1.0", pattern=r"^[a-z0-9][\w./@:-]*$")
-    """Image with a tag or a digest."""
+    name: str = Field("", pattern=r"^([a-z0-9][\w./@:-]*)?$")
+    """Image with a tag or a digest; must be said."""
     pull_policy: Literal["IfNotPresent", "Always"] = "IfNotPresent"
     """Tags are not moved, so that a machine that has the image (some 5 GB) need not ask again."""
     pull_secrets: list[DnsName] = Field([])
     """Kubernetes secrets for the registry; none where machines may pull by their own rights."""
-    python: str = Field("3.12", pattern=r"^3\.1[12]$")
-    """Python in the image; the same as where jobs are submitted from."""
+    python: str = Field("", pattern=r"^(3\.\d{1,2})?$")
+    """Python in the image, such as 3.12. Empty: the one this runs in, whose packages passed their tests with it and are
+    what constraints.txt pins."""
     extras: list[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]] = Field(["speech", "cpu", "musetalk", "enhance", "s3"])
     """Extras of dubline; s3, gcs for the storage."""
     packages: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.\[\]-]*$")]] = Field([])
@@ -223,7 +224,7 @@ class ImageOptions(Settings):
     @classmethod
     def _pinned(cls, name: str) -> str:
         last = name.rsplit("/", 1)[-1]
-        if ":" not in last or last.endswith(":latest"):
+        if (name and ":" not in last) or last.endswith(":latest"):
             raise ValueError("must have a tag other than latest, or a digest: every machine of a night runs the same")
         return name
 
@@ -237,8 +238,8 @@ class LauncherOptions(Settings):
     """Empty: us-west-2 on AWS, us-west1 on GCP."""
     zone: str = Field("", pattern=r"^[a-z0-9,-]*$")
     """Empty: the region's first."""
-    project: str = Field("my-project", pattern=r"^[a-z0-9:.-]+$")
-    """GCP: the project's id."""
+    project: str = Field("", pattern=r"^[a-z0-9:.-]*$")
+    """GCP: the project's id; must be said."""
     machine_image: str = Field("", pattern=r"^[\w./:-]*$")
     """Image of the machines, with Docker and NVIDIA's runtime. Empty: on AWS what Ray takes, on GCP Google's."""
     ssh_user: str = Field("ubuntu", pattern=r"^[a-z_][a-z0-9_-]*$")
@@ -265,7 +266,7 @@ class DeployOptions(Settings):
     """What everything is called."""
     namespace: DnsName = "dubline"
     """Kubernetes namespace."""
-    env: dict[Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")], PlainUrl] = Field({})
+    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], PlainUrl] = Field({})
     """Environment variables for every machine, such as AWS_ENDPOINT_URL; never a secret."""
     job: JobOptions = JobOptions()
     """What is run."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 from cluster.deploy.commands import SCRATCH, WEIGHTS, fetch_commands
 from cluster.deploy.options import DeployOptions, MachineOptions
 from cluster.deploy.sizes import Group, cache_gb
+from pipeline.connect import WORKERS_STAY
 
 Doc = dict[str, Any]
 USER: Final = 1000
@@ -74,8 +75,12 @@ def drain(notice_s: int) -> str:
 
 
 def environment(options: DeployOptions, scratch_gib: int) -> dict[str, str]:
-    """Environment variables of Ray's processes: where things lie on a machine."""
+    """Environment variables of Ray's processes: where things lie on a machine, and how its raylet is set.
+
+    Ray reads `RAY_<name>` for every one of its own settings, on each machine for itself.
+    """
     return {
+        **{f"RAY_{name}": str(value) for name, value in WORKERS_STAY.items()},
         "TMPDIR": SCRATCH,
         "RAY_TMPDIR": "/tmp",  # noqa: S108 - where KubeRay's own containers look for Ray's files
         "DUBLINE_CACHE_GB": str(cache_gb(scratch_gib)),

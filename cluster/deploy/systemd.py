@@ -4,12 +4,16 @@ import re
 from typing import Final
 
 from cluster.deploy.commands import run_command, submit_command
-from cluster.deploy.cron import on_calendar, parse_cron
+from cluster.deploy.cron import on_calendar, parse_cron, shortest_gap_s
 from cluster.deploy.options import DeployOptions
 from cluster.deploy.sizes import cache_gb
 
 _STOP_S: Final = 120
 """Seconds for what is under way to end after SIGTERM; the run then writes its report (exit status 130)."""
+_PAUSE_S: Final = 120
+"""Seconds between two tries: as long as `dubline submit` waits for a head that is gone."""
+_NIGHT: Final = "NIGHT"
+"""Variable with the moment that a night began at, its job's name."""
 _PLAIN: Final = re.compile(r"[\w@%+=:,./$-]+")
 Unit = dict[str, list[tuple[str, str]]]
 
@@ -22,18 +26,21 @@ def service(options: DeployOptions) -> str:
         command = submit_command(options, systemd.address, systemd.prefix)
     else:
         command = run_command(options, systemd.prefix)
-    command[0] = f"{systemd.prefix}/bin/dubline"
+    words = [_word(word) for word in [f"{systemd.prefix}/bin/dubline", *command[1:]]]
+    if submits:
+        words.insert(2, f"--submission-id={name}-${{{_NIGHT}}}")
     memory = f"{systemd.memory_gib}G" if systemd.memory_gib is not None else "80%"
+    night_s = _night_s(options)
     unit = [
         ("Description", f"dubline: {name}"),
         ("Wants", "network-online.target"),
         ("After", "network-online.target"),
-        ("StartLimitIntervalSec", str(round(options.job.hours * 3600 * (options.job.retries + 2)))),
+        ("StartLimitIntervalSec", str(night_s)),
         ("StartLimitBurst", str(options.job.retries + 1)),
     ]
     lines = [
         ("Type", "oneshot"),
-        ("ExecStart", " ".join(_word(word) for word in command)),
+        ("ExecStart", " ".join(words)),
         ("User", systemd.user),
         ("SyslogIdentifier", name),
         ("EnvironmentFile", f"-/etc/dubline/{name}.env"),
@@ -41,7 +48,7 @@ def service(options: DeployOptions) -> str:
         # Once more where the driver died or the cluster could not be reached (1); not when every film failed (2), nor
         # when it was ended at `job.hours`: a run then ends with 130, who follows a job by the signal.
         ("Restart", "on-failure"),
-        ("RestartSec", "120"),
+        ("RestartSec", str(_PAUSE_S)),
         ("RestartPreventExitStatus", "2 130 SIGTERM"),
         ("SuccessExitStatus", "130"),
         ("TimeoutStartSec", str(round(options.job.hours * 3600))),
@@ -62,7 +69,7 @@ def service(options: DeployOptions) -> str:
         ("RestrictSUIDSGID", "yes"),
     ]
     if submits:
-        lines += [("LoadCredential", f"ray-token:/etc/dubline/{name}.token")]
+        lines += [("LoadCredential", f"ray-token:/etc/dubline/{name}.token"), *_named_night(name, night_s)]
     return _text({"Unit": unit, "Service": lines})
 
 
@@ -75,6 +82,35 @@ def timer(options: DeployOptions) -> str:
     if not schedule.suspend:  # without it `systemctl enable` has nothing to do
         unit["Install"] = [("WantedBy", "timers.target")]
     return _text(unit)
+
+
+def _night_s(options: DeployOptions) -> int:
+    """Seconds from a night's start within which another start is a further try of it.
+
+    Long enough for all its tries, shorter than the time to the next night, whose start must not count as one.
+    """
+    tries = options.job.retries + 1
+    gap = shortest_gap_s(parse_cron(options.schedule.cron))
+    # 0.9: a day of 23 hours, and a timer that is a minute late.
+    return round(min(tries * (options.job.hours * 3600 + _PAUSE_S), 0.9 * gap))
+
+
+def _named_night(name: str, night_s: int) -> list[tuple[str, str]]:
+    """Gives all tries of a night one name, so that a restarted unit follows the job that is there.
+
+    The name is in a file, which goes when a try has ended well. An old one, of a night that was given up, is not taken.
+    """
+    folder = f"/run/{name}"
+    told = f"{folder}/{_NIGHT.lower()}"
+    fresh = f"find {folder} -name {_NIGHT.lower()} -mmin -{night_s // 60 + 1} | grep -q ."
+    script = f"{fresh} || date -u +{_NIGHT}=%Y%m%d-%H%M%S > {told}"
+    return [
+        ("RuntimeDirectory", name),
+        ("RuntimeDirectoryPreserve", "yes"),
+        ("ExecStartPre", f"/bin/sh -c {_word(script)}"),
+        ("EnvironmentFile", f"-{told}"),
+        ("ExecStartPost", f"/bin/rm {told}"),
+    ]
 
 
 def _environment(options: DeployOptions) -> dict[str, str]:

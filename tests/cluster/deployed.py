@@ -12,14 +12,15 @@ from cluster.deploy.options import DeployOptions
 from pipeline.overrides import apply
 
 ROOT = Path(__file__).resolve().parents[2]
+IMAGE = {"name": "registry.example.com/dubline:0.1.0"}
 JOB = {"manifest": "s3://bucket/night.jsonl", "work": "s3://bucket/work"}
 _NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
 
 
 def options(**values):
-    """Options with a job, from nested values."""
-    job = {**JOB, **values.pop("job", {})}
-    return apply(DeployOptions, {"job": job, **values})
+    """Options with a job and an image, from nested values."""
+    said = {section: {**own, **values.pop(section, {})} for section, own in (("job", JOB), ("image", IMAGE))}
+    return apply(DeployOptions, {**said, **values})
 
 
 def crd_schema(name):
@@ -64,7 +65,11 @@ _GPUS = st.fixed_dictionaries(
 _CPUS = st.fixed_dictionaries(
     {"most": st.none() | st.integers(1, 200)}, optional={**_MACHINES, "cpus": st.integers(2, 128)}
 )
-_WEIGHTS = [{"claim": "weights"}, {"urls": {"wav2lip_gan": "https://mirror.example/w.pth"}}]
+_WEIGHTS = [
+    {"folder": "s3://bucket/weights"},
+    {"claim": "weights"},
+    {"urls": {"wav2lip_gan": "https://mirror.example/w.pth"}},
+]
 some_options = st.fixed_dictionaries(
     {"weights": st.sampled_from(_WEIGHTS)},
     optional={

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import platform
 import re
 import shlex
 import subprocess
@@ -29,7 +30,8 @@ def test_the_dockerfile_is_one_that_hadolint_has_nothing_against():
     steps = _steps(dockerfile(options()))
     assert {name for name, _ in steps} <= _INSTRUCTIONS
     bases = [what for name, what in steps if name == "FROM"]
-    assert all(re.match(r"python:3\.12-slim-bookworm( AS wheel)?$", base) for base in bases)
+    here = re.escape(".".join(platform.python_version_tuple()[:2]))  # constraints.txt has what is installed here
+    assert all(re.match(rf"python:{here}-slim-bookworm( AS wheel)?$", base) for base in bases)
     last = len(steps) - 1 - [name for name, _ in reversed(steps)].index("FROM")
     users = [what for name, what in steps[last:] if name == "USER"]
     assert users == ["1000:1000"]
@@ -127,3 +129,15 @@ def test_every_kind_writes_its_files_and_yaml_reads_as_what_it_was_made_from():
             if name.endswith(".yaml"):
                 assert all(yaml.safe_load_all(text))
                 assert "&id" not in text
+
+
+def test_another_python_is_one_that_dubline_runs_with():
+    assert "FROM python:3.12-slim-bookworm" in dockerfile(options(image={"python": "3.12"}))
+    with pytest.raises(ConfigError, match=r"dubline runs with >=3\.11"):
+        dockerfile(options(image={"python": "3.13"}))
+
+
+@pytest.mark.parametrize("kind", ["kuberay", "launcher", "docker"])
+def test_an_image_that_nobody_named_is_asked_for(kind):
+    with pytest.raises(ConfigError, match=r"image\.name must be said"):
+        render(kind, options(image={"name": ""}), Config())

@@ -15,6 +15,7 @@ from cluster.deploy.files import render
 from cluster.deploy.pods import drain
 from cluster.deploy.sizes import groups, weight_names
 from pipeline.config import load_config
+from pipeline.connect import WORKERS_STAY
 from pipeline.overrides import ConfigError
 from pipeline.pools import Node, plan_pools
 from tests.cluster.deployed import crd_schema, options, problems, some_options
@@ -131,6 +132,18 @@ def test_the_machines_of_a_manifest_have_room_for_the_pools_of_a_run(values):
         assert all(pool.min_size >= 1 for pool in pools.values())
     for group in made:
         assert group.memory_gib > group.store_gib + group.ray_cpus
+
+
+def test_every_node_s_ray_keeps_its_workers_as_a_local_one_does():
+    """Each raylet reads its own environment: the head's says nothing to the others."""
+    chosen = options()
+    cluster = kubernetes.rayjob(chosen, _config(chosen))["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    assert len(groups) == 3
+    for group in groups:
+        (container,) = group["template"]["spec"]["containers"]
+        told = {each["name"]: each["value"] for each in container["env"]}
+        assert {f"RAY_{name}": str(value) for name, value in WORKERS_STAY.items()}.items() <= told.items()
 
 
 def test_the_head_does_no_work_and_never_goes_with_a_spot_notice():

@@ -13,6 +13,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts import scripts
 
 from cluster.cli import joined
+from cluster.deploy.files import render
 from cluster.deploy.launcher import launcher
 from pipeline.config import load_config
 from pipeline.overrides import ConfigError
@@ -26,7 +27,7 @@ def _made(values, cloud):
     named = {
         group: {**machine, "instance": "any.large"} for group, machine in machines.items() if group in ("cpu", "gpu")
     }
-    chosen = options(**{**values, "cluster": {**machines, **named}, "launcher": {"cloud": cloud}})
+    chosen = options(**{**values, "cluster": {**machines, **named}, "launcher": {"cloud": cloud, "project": "dubs-1"}})
     return chosen, launcher(chosen, load_config(chosen.job.config))
 
 
@@ -104,3 +105,30 @@ def test_a_machine_that_no_cloud_is_known_to_have_must_be_named():
     chosen = options(cluster={"cpu": {"cpus": 6}})
     with pytest.raises(ConfigError, match="instance"):
         launcher(chosen, load_config(chosen.job.config))
+
+
+def _rendered(kind, **values):
+    chosen = options(**values)
+    return render(kind, chosen, load_config(chosen.job.config))
+
+
+def test_a_project_of_google_s_is_nobody_s_until_it_is_said():
+    with pytest.raises(ConfigError, match=r"launcher\.project must be said"):
+        _rendered("launcher", launcher={"cloud": "gcp"})
+    (text,) = _rendered("launcher", launcher={"cloud": "gcp", "project": "dubs-1"}).values()
+    assert "project_id: dubs-1" in text
+
+
+@pytest.mark.parametrize("kind", ["launcher", "systemd"])
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [({"weights": {"claim": "held"}}, "weights.claim"), ({"access": {"env_secret": "minio"}}, "access.env_secret")],
+)
+def test_what_only_kubernetes_can_give_is_not_left_out_in_silence(kind, values, name):
+    with pytest.raises(ConfigError, match=f"{name}: there is none outside of Kubernetes"):
+        _rendered(kind, **values)
+
+
+def test_every_machine_s_ray_keeps_its_workers_as_a_local_one_does():
+    _, made = _made({}, "aws")
+    assert "--env RAY_idle_worker_killing_time_threshold_ms=60000" in made["docker"]["run_options"]

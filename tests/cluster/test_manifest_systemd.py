@@ -1,10 +1,13 @@
 """systemd's units: systemd itself reads them, and their timer fires when the cron expression says."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import time
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 import typer.main
@@ -12,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.cli import joined
-from cluster.deploy.cron import on_calendar, parse_cron
+from cluster.deploy.cron import on_calendar, parse_cron, shortest_gap_s
 from cluster.deploy.systemd import service, timer
 from tests.cluster.deployed import options
 
@@ -52,6 +55,7 @@ def test_what_a_unit_runs_is_a_command_line_that_dubline_reads(way, command):
     (line,) = _line(service(chosen), "ExecStart")
     words = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line)]
     assert words[:2] == ["/opt/dubline/bin/dubline", command]
+    words = [word.replace("${NIGHT}", "20270101-220000") for word in words]
     read = typer.main.get_command(joined()).commands[command].make_context(command, words[2:]).params
     assert (read["manifest"], read["overrides"]) == ("s3://bucket/night.jsonl", ["speech.voice=a$b%c"])
 
@@ -62,6 +66,48 @@ def test_a_night_that_failed_or_reached_its_end_is_not_started_again_and_a_stopp
     assert _line(unit, "RestartPreventExitStatus") == ["2 130 SIGTERM"]
     assert _line(unit, "SuccessExitStatus") == ["130"]
     assert _line(unit, "TimeoutStartSec") == ["36000"]
+
+
+@pytest.mark.parametrize(
+    ("cron", "hours", "retries", "night_s"),
+    [
+        ("0 22 * * *", 10, 1, 2 * 36120),  # its tries, each with a pause
+        ("0 22 * * *", 20, 1, 0.9 * 86400),
+        ("0 0,4 * * *", 3, 5, 0.9 * 4 * 3600),
+        ("*/20 * * * *", 10, 1, 0.9 * 1200),
+    ],
+)
+def test_the_next_night_is_no_further_try_of_the_last_one(cron, hours, retries, night_s):
+    """systemd refuses a start beyond the burst within the interval: also the timer's next one."""
+    unit = service(options(schedule={"cron": cron}, job={"hours": hours, "retries": retries}))
+    assert _line(unit, "StartLimitIntervalSec") == [str(round(night_s))]
+    assert _line(unit, "StartLimitBurst") == [str(retries + 1)]
+
+
+def test_the_tries_of_a_night_have_one_name_and_those_of_the_next_another(tmp_path):
+    unit = service(options(**_THERE))
+    (line,) = _line(unit, "ExecStartPre")
+    shell, flag, script = (word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line))
+    script = script.replace("/run/dubline-nightly", str(tmp_path)).replace("%S", "%S%N")
+    told = tmp_path / "night"
+    assert _line(unit, "EnvironmentFile")[1] == "-/run/dubline-nightly/night"
+
+    def name():
+        subprocess.run([shell, flag, script], check=True)
+        return re.fullmatch(r"NIGHT=(\d{8}-\d{15})\n", told.read_text()).group(1)
+
+    first = name()
+    assert name() == first
+    began = time.time() - int(_line(unit, "StartLimitIntervalSec")[0])
+    os.utime(told, (began + 60, began + 60))
+    assert name() == first
+    os.utime(told, (began - 120, began - 120))  # left behind by a night that was given up
+    assert name() != first
+
+
+def test_a_machine_that_dubs_by_itself_needs_no_name():
+    unit = service(options())
+    assert "NIGHT" not in unit
 
 
 def test_the_sockets_of_ray_fit_where_they_lie_whatever_the_unit_is_called():
@@ -113,7 +159,7 @@ def _fires(cron, moment):
 
 @needs_systemd
 @settings(max_examples=25)
-@given(st.tuples(_field(0, 59), _field(0, 23), _field(1, 31), _field(1, 12), _field(0, 7)).map(" ".join))
+@given(st.tuples(_field(0, 59), _field(0, 23), _field(1, 31), _field(1, 12), _field(0, 6)).map(" ".join))
 def test_a_timer_fires_first_when_cron_would(text):
     cron, begin = parse_cron(text), datetime(2027, 1, 1)
     specs = on_calendar(cron, "UTC")
@@ -133,13 +179,73 @@ def test_a_timer_fires_first_when_cron_would(text):
         assert _fires(cron, first)
 
 
-@pytest.mark.parametrize("text", ["", "* * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *"])
-def test_what_is_no_cron_expression_is_refused(text):
+_NONSENSE = [
+    "",
+    "* * * *",
+    "0 22 * * * *",
+    "60 * * * *",
+    "* 24 * * *",
+    "* * 0 * *",
+    "* * * 13 *",
+    "5-1 * * * *",
+    "1,,2 * * * *",
+    "-5 * * * *",
+    "1-2-3 * * * *",
+    "*/0 * * * *",
+    "*/-1 * * * *",
+    "*/99999 * * * *",
+    "1.5 * * * *",
+    "\u0661 * * * *",
+    "0 22 * * 7",  # Sunday elsewhere; Kubernetes takes 0 to 6
+    "0 22 * * fri-sun",
+    "0 22 * * monday",
+    "0 22 L * *",
+    "0 22 30 2 *",
+    "0 22 31 4,6,9,11 *",
+    "@every 1h",
+    "@reboot",
+    "@nightly",
+    "TZ=Europe/Berlin 0 22 * * *",
+]
+
+
+@pytest.mark.parametrize("text", _NONSENSE)
+def test_what_is_no_cron_expression_or_never_comes_is_refused(text):
     with pytest.raises(ValueError, match=r"\w"):
         parse_cron(text)
 
 
-def test_names_of_days_and_months_are_read():
-    cron = parse_cron("0 22 * jan,DEC mon-fri")
-    assert (cron.months, cron.weekdays) == ((1, 12), (1, 2, 3, 4, 5))
-    assert parse_cron("0 0 * * 7").weekdays == (0,)
+@pytest.mark.parametrize(
+    ("text", "calendar"),
+    [
+        ("*/1 * * * *", ["*-*-* *:*:00 UTC"]),
+        ("0 2 * * MON-FRI", ["Mon,Tue,Wed,Thu,Fri *-*-* 02:00:00 UTC"]),
+        ("0 2 * * 1-5/2", ["Mon,Wed,Fri *-*-* 02:00:00 UTC"]),
+        ("0 2 * * 1/2", ["Mon,Wed,Fri *-*-* 02:00:00 UTC"]),
+        ("50/5 2 * * *", ["*-*-* 02:50,55:00 UTC"]),
+        ("0,30 20-22,2 ? * *", ["*-*-* 02,20,21,22:00,30:00 UTC"]),
+        ("0 2 1 jan,DEC *", ["*-01,12-01 02:00:00 UTC"]),
+        ("0 2 29 2 *", ["*-02-29 02:00:00 UTC"]),
+        ("0 2 13 * fri", ["*-*-13 02:00:00 UTC", "Fri *-*-* 02:00:00 UTC"]),  # either day
+        ("0 2 */1 * fri", ["Fri *-*-* 02:00:00 UTC"]),  # a star is no day
+        ("0 2 */10 * fri", ["*-*-01,11,21,31 02:00:00 UTC", "Fri *-*-* 02:00:00 UTC"]),  # but one with a step is
+        ("@yearly", ["*-01-01 00:00:00 UTC"]),
+        ("@monthly", ["*-*-01 00:00:00 UTC"]),
+        ("@weekly", ["Sun *-*-* 00:00:00 UTC"]),
+        ("@daily", ["*-*-* 00:00:00 UTC"]),
+        ("@hourly", ["*-*-* *:00:00 UTC"]),
+    ],
+)
+def test_what_systemd_is_told(text, calendar):
+    assert on_calendar(parse_cron(text), "UTC") == calendar
+    if _ANALYZE:
+        for line in calendar:
+            subprocess.run([_ANALYZE, "calendar", line], check=True, capture_output=True)
+
+
+@given(st.tuples(_field(0, 59), _field(0, 23)).map(" ".join))
+def test_the_shortest_time_between_two_moments(text):
+    cron = parse_cron(f"{text} * * *")
+    moments = [m for m in (datetime(2027, 1, 1) + timedelta(minutes=n) for n in range(2 * 1440)) if _fires(cron, m)]
+    gaps = [after - before for before, after in pairwise(moments)]
+    assert shortest_gap_s(cron) == min(gaps).total_seconds()
