@@ -13,9 +13,9 @@ _LEAST_PX = 2  # a side: less is no picture of anything
 
 
 def whole_boxes(boxes: F32, width: int, height: int) -> I32:
-    """Boxes rounded to whole px, at least 2 px a side, inside the picture: int32 [n, 4]."""
+    """Boxes rounded to whole px, at least 2 px a side where the picture has them, inside it: int32 [n, 4]."""
     rounded = np.rint(boxes).astype(np.int32)
-    low = np.clip(rounded[:, :2], 0, (width - _LEAST_PX, height - _LEAST_PX))
+    low = np.clip(rounded[:, :2], 0, (max(0, width - _LEAST_PX), max(0, height - _LEAST_PX)))
     high = np.clip(rounded[:, 2:], low + _LEAST_PX, (width, height))
     return np.concatenate([low, high], axis=1).astype(np.int32)
 
@@ -41,11 +41,11 @@ def half_face_boxes(landmarks: F32, fallback: F32, rule: HalfFace, width: int, h
 def context_boxes(boxes: I32) -> I32:
     """The square round each box that face parsers and enhancers look at: int32 [n, 4], may reach beyond the picture.
 
-    Its side is 2 s with s = int((max(w, h) // 2) * 1.5), round the box's whole-px middle (musetalk.md 4.8, 2).
+    Its side is 2 s with s = int((max(w, h) // 2) * 1.5), 1 at least, round the box's whole-px middle (musetalk.md 4.8, 2).
     """
     low, high = boxes[:, :2], boxes[:, 2:]
     middle = (low + high) // 2
-    half = ((high - low).max(axis=1, keepdims=True) // 2 * 1.5).astype(np.int32)
+    half = np.maximum((high - low).max(axis=1, keepdims=True) // 2 * 1.5, 1).astype(np.int32)
     return np.concatenate([middle - half, middle + half], axis=1).astype(np.int32)
 
 

@@ -188,3 +188,13 @@ def test_smoothed_landmarks_of_a_still_head_hold_its_box_still() -> None:
     assert raw.std(axis=0).max() > 0.5
     assert still.std(axis=0).max() <= 0.5
     assert np.abs(np.diff(still, axis=0)).mean() < 0.6 * np.abs(np.diff(raw, axis=0)).mean()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (2, 2)])
+def test_a_box_in_a_picture_of_one_pixel_a_side_is_in_it(size: tuple[int, int]) -> None:
+    boxes = whole_boxes(np.array([[0, 0, *size], [0, 0, 0, 0], [99, 99, 99, 99]], np.float32), *size)
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= size).all()
+    assert (boxes[:, 2:] - boxes[:, :2] >= np.minimum(size, 2)).all()
+    squares = context_boxes(boxes)
+    assert (squares[:, 2:] > squares[:, :2]).all()
