@@ -4,6 +4,7 @@ The lips part as far as the speech is loud, and turn round or wide with its form
 sounds, and a mouth that talks in the source goes on talking under the dub.
 """
 
+import cv2
 import numpy as np
 from pydantic import Field
 
@@ -44,6 +45,7 @@ class MouthWarp:
     def __init__(self, settings: MouthWarpSettings) -> None:
         self._settings = settings
         self.notes = []
+        cv2.setNumThreads(1)  # else OpenCV takes every core of a worker's machine (media.md 7.9); crops are too small
 
     def generate(self, crops: U8, speech: F32, landmarks: F32 | None = None) -> U8:
         """New pixels for each crop, see `Generator.generate`.

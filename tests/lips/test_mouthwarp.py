@@ -37,6 +37,16 @@ def test_silence_and_a_quiet_room_leave_every_pixel(samples):
     assert np.array_equal(result, crops)
 
 
+def test_it_does_not_take_every_core_of_a_worker_s_machine():
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(4)
+        MouthWarp(MouthWarpSettings())
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_the_input_is_not_painted_on():
     crops = crop()[None].copy()
     WARP.generate(crops, mel_of(LOUD)[None], landmarks()[None])

@@ -48,6 +48,7 @@ def blend_masks(
     exactly the official mask, for others it is resampled (brought back to the box: up to 4 levels off).
     """
     _check(classes, context_boxes, boxes)
+    cv2.setNumThreads(1)  # the parallel part is our threads
     masks = np.empty((len(classes), px, px), np.uint8)
 
     def make(item: int) -> None:

@@ -212,6 +212,18 @@ def test_faces_do_not_depend_on_each_other_or_on_threads() -> None:
         assert np.array_equal(own[0], whole[k])
 
 
+def test_masks_take_the_threads_of_the_settings_and_none_of_opencv_s() -> None:
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(4)
+        blend_masks(
+            np.zeros((0, 512, 512), np.uint8), np.zeros((0, 4), np.int32), np.zeros((0, 4), np.int32), "jaw", SETTINGS
+        )
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_the_settings_reach_the_mask() -> None:
     box = box_of(300, 330)[None]
     square, faces = around(box[0])[None], drawn()[None]
