@@ -41,7 +41,8 @@ def half_face_boxes(landmarks: F32, fallback: F32, rule: HalfFace, width: int, h
 def context_boxes(boxes: I32) -> I32:
     """The square round each box that face parsers and enhancers look at: int32 [n, 4], may reach beyond the picture.
 
-    Its side is 2 s with s = int((max(w, h) // 2) * 1.5), 1 at least, round the box's whole-px middle (musetalk.md 4.8, 2).
+    Its side is 2 s with s = int((max(w, h) // 2) * 1.5), at least 1, round the box's whole-px middle (musetalk.md 4.8,
+    2).
     """
     low, high = boxes[:, :2], boxes[:, 2:]
     middle = (low + high) // 2
