@@ -8,24 +8,27 @@ arithmetic.
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cluster.simulate import Film, simulate
+from cluster.simulate import Blocks, Film, films_an_hour, simulate
 from pipeline.config import Config
 from pipeline.feeding import core_ms_by_stage, feed
 from pipeline.flow import rows_a_block
 from pipeline.pools import NEEDS, Node, Pool, frame_rate, plan_pools
-from pipeline.recipe import recipe_of
+from pipeline.recipe import MAX_PAYLOAD, recipe_of
 
-FILM: Final = Film(frames=15_000, cells=10, shards=60)
-"""Ten minutes of 1080p at 25 frames/s, a face in every frame."""
+FRAMES: Final = 15_000
+"""Of a film: ten minutes of 1080p at 25 frames/s, a face in every frame."""
+_FPS: Final = 25
+_BLOCK_BYTES: Final = 128 << 20
+"""Above which Ray Data cuts a block apart (`target_max_block_size`)."""
 CORES: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 GPUS: Final = (0, 1, 2, 4, 8, 16, 32, 64)
 FILMS: Final = 10_000
-"""In the manifest: with more of them more shards travel in a block."""
+"""In the manifest: with more of them more rows travel in a block."""
 DRIVER_BLOCK_S: Final = 0.0107
 """CPU seconds of the driver for one block at one stage: tests/bench/bench_many.py on two cores that others kept busy,
 with blocks of one row and of sixteen. It counts idle turns of Ray's loop too: an upper bound."""
@@ -48,6 +51,21 @@ class Point:
 def config_of() -> Config:
     """What is dubbed with: MuseTalk, faces by YuNet, everything else as it comes."""
     return Config.model_validate({"lips": {"generator": "musetalk"}, "faces": {"detector": "yunet"}})
+
+
+def film_of() -> Film:
+    """Every film, cut as a run would cut it: in shards shorter than `split.shard_s` where a row could not hold them."""
+    config = config_of()
+    shard = min(round(config.split.shard_s * _FPS), recipe_of("musetalk", "none", config).longest_shard)
+    return Film(FRAMES, math.ceil(FRAMES / (config.split.cell_s * _FPS)), math.ceil(FRAMES / shard))
+
+
+def blocks_of(pools: Mapping[str, Pool]) -> Blocks:
+    """How many rows travel together in a manifest of `FILMS`: few once they have pixels, whatever it was before."""
+    recipe, film = recipe_of("musetalk", "none", config_of()), film_of()
+    payload = MAX_PAYLOAD * film.frames / film.shards / recipe.longest_shard
+    rows = rows_a_block(FILMS, pools)
+    return Blocks(rows, min(rows, int(_BLOCK_BYTES / payload) + 1))
 
 
 def costs(gpus: int) -> dict[str, float]:
@@ -77,28 +95,32 @@ def usable(cores: int) -> int:
     return cores - math.ceil(cores / _CORES_A_MACHINE)
 
 
-def driver_s(rows: int) -> float:
-    """CPU seconds of the driver for a film, with so many rows in a block."""
-    cells, shards = FILM.cells + 1, FILM.shards  # the film has a row of its own beside its cells, and goes all the way
-    before = 2 + 3 * math.ceil(cells / rows)  # split and cut up; faces, cast, cut up
-    return DRIVER_BLOCK_S * (before + 4 * math.ceil((cells + shards) / rows))  # crops, lips, composite, mux
+def driver_s(blocks: Blocks) -> float:
+    """CPU seconds of the driver for a film."""
+    film = film_of()
+    cells = film.cells + 1  # the film has a row of its own beside its cells, and goes all the way
+    before = 2 + 3 * math.ceil(cells / blocks.rows)  # split and cut up; faces, cast, cut up
+    crops = math.ceil((cells + film.shards) / blocks.rows)
+    after = math.ceil(cells / blocks.rows) + math.ceil(film.shards / blocks.with_pixels)  # lips, composite, mux
+    return DRIVER_BLOCK_S * (before + crops + 3 * after)
 
 
 def predict(cores: int, gpus: int) -> Point:
     """What a cluster makes at best, once it is running."""
     workers = {"lips": pools_of(cores, gpus)["lips"].max_size} if gpus else {}
     by_cores = frame_rate(usable(cores), {"lips": 10**9} if gpus else {}, costs(gpus))
-    limits = {"cores": by_cores, "driver": FILM.frames / driver_s(rows_a_block(FILMS, pools_of(cores, gpus)))}
+    limits = {"cores": by_cores, "driver": FRAMES / driver_s(blocks_of(pools_of(cores, gpus)))}
     if workers:
         limits["GPUs"] = workers["lips"] / costs(gpus)["lips"]
     held = min(limits, key=lambda name: limits[name])
-    return Point(cores, gpus, limits[held] * 3600 / FILM.frames, held)
+    return Point(cores, gpus, limits[held] * 3600 / FRAMES, held)
 
 
 def simulated(cores: int, gpus: int) -> float:
     """Films an hour as the simulation has them; the driver has no part in it."""
     films = max(20, min(400, round(predict(cores, gpus).films_an_hour * 2)))
-    return simulate(films, FILM, pools_of(cores, gpus), costs(gpus), usable(cores))
+    pools = pools_of(cores, gpus)
+    return films_an_hour(simulate(films, film_of(), pools, costs(gpus), usable(cores), blocks_of(pools)))
 
 
 def table() -> Iterator[str]:
