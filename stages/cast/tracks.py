@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from stages.arrays import F32, F64, I64
+from stages.faces.overlap import overlaps
 
 _REMEMBERED: Final = 32
 """Lost tracks that a face may come back to; keeps an hour of flickering detections linear."""
@@ -52,7 +53,7 @@ def _match(doubled: F64, old: list[int], new: list[int], overlap: float) -> list
     """Pairs (place in `old`, detection of `new`), the best overlap first; each is used once."""
     if not old or not new:
         return []
-    shares = _iou(doubled[old], doubled[new])
+    shares = overlaps(doubled[old], doubled[new])
     pairs: list[tuple[int, int]] = []
     while shares.max() >= overlap:
         row, column = (int(v) for v in np.unravel_index(shares.argmax(), shares.shape))
@@ -65,12 +66,3 @@ def _doubled(boxes: F64) -> F64:
     """Boxes [k, 4] twice as wide and high round the same centre."""
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     return np.concatenate([boxes[:, :2] - half, boxes[:, 2:] + half], axis=1)
-
-
-def _iou(a: F64, b: F64) -> F64:
-    """Intersection over union of every box of `a` [n, 4] with every one of `b` [m, 4]: [n, m]."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas = np.prod(a[:, 2:] - a[:, :2], axis=1)[:, None] + np.prod(b[:, 2:] - b[:, :2], axis=1)[None, :]
-    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float64)

@@ -1,4 +1,4 @@
-"""Where a face lies in the square that GFPGAN was trained on: 68 landmarks -> five points -> a similarity.
+"""Where a face lies in the square that GFPGAN was trained on: five points -> a similarity.
 
 All positions are continuous: the first pixel reaches from 0 to 1, its centre is at 0.5.
 """
@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from stages.arrays import F32, F64, Bool
+from stages.arrays import F64, Bool
 
 FACE_PX: Final = 512
 """Side of the aligned face that goes into the network and comes out of it (gfpgan.md 1)."""
@@ -20,20 +20,9 @@ TEMPLATE: Final[F64] = np.array(
         [313.08905, 371.15118],
     ]
 )
-"""Eye, eye, nose, mouth corner, mouth corner, image left first, in px of 512 (gfpgan.md 5)."""
+"""The five points of `stages.crops.landmarks.five.five_of`, in px of 512 (gfpgan.md 5)."""
 _EYES_PX: Final = 5.0
 """Faces with eyes closer together are left alone (gfpgan.md 5)."""
-_NOSE_TIP, _MOUTH_LEFT, _MOUTH_RIGHT = 30, 48, 54
-
-
-def five_points(landmarks: F32) -> F64:
-    """The template's points of each face: float64 [n, 5, 2].
-
-    `landmarks`: float32 [n, 68, 2], iBUG order.
-    """
-    points = landmarks.astype(np.float64)
-    eyes = [points[:, first : first + 6].mean(axis=1) for first in (36, 42)]
-    return np.stack([*eyes, points[:, _NOSE_TIP], points[:, _MOUTH_LEFT], points[:, _MOUTH_RIGHT]], axis=1)
 
 
 def alignable(points: F64) -> Bool:

@@ -18,8 +18,9 @@ import numpy as np
 
 from stages.arrays import F32, F64, I32, U8
 from stages.composite.mask import mouth_mask, soft_mask
+from stages.crops.landmarks.five import five_of
 from stages.crops.types import CONTEXT_PX, FaceStack
-from stages.enhance.align import FACE_PX, alignable, five_points, similarity
+from stages.enhance.align import FACE_PX, alignable, similarity
 from stages.enhance.settings import EnhanceSettings
 from stages.media.parallel import ahead, map_ordered
 from stages.settings import digest
@@ -85,7 +86,7 @@ def enhance(stack: FaceStack, restorer: Restorer, settings: EnhanceSettings) -> 
     if settings.strength == 0:
         return replace(stack, context=None, context_boxes=None)
     cv2.setNumThreads(1)  # the parallel part is our threads
-    points = five_points(stack.landmarks)
+    points = five_of(stack.landmarks)
     good = alignable(points)
     faces = _Faces(stack, np.flatnonzero(good), similarity(points[good]))
     pixels = np.empty((len(good), PATCH_PX, PATCH_PX, 3), np.uint8)

@@ -8,6 +8,7 @@ import cv2.data
 import numpy as np
 
 from stages.arrays import F32, F64, U8
+from stages.faces.overlap import overlaps
 from stages.faces.types import Detections
 
 CASCADE: Final = Path(cv2.data.haarcascades) / "haarcascade_frontalface_alt2.xml"
@@ -69,7 +70,7 @@ def _group(windows: np.ndarray[tuple[int, int], np.dtype[np.int32]], levels: F64
     if not len(groups):
         return np.zeros((0, 4)), np.zeros(0)
     corners, centres = _corners(windows), _corners(np.asarray(groups))
-    overlap = np.stack([_iou(corners, centre) for centre in centres], axis=1)
+    overlap = overlaps(corners, centres)
     nearest = np.where(overlap.max(axis=1) > _SAME_FACE_IOU, overlap.argmax(axis=1), -1)
     certainty = np.maximum(levels - _WEAK_LEVEL, 0.05)
     boxes, evidence = centres.copy(), np.zeros(len(centres))
@@ -84,14 +85,6 @@ def _group(windows: np.ndarray[tuple[int, int], np.dtype[np.int32]], levels: F64
 def _corners(windows: np.ndarray[tuple[int, int], np.dtype[np.int32]]) -> F64:
     """[n, 4] x, y, w, h as x0, y0, x1, y1."""
     return np.concatenate([windows[:, :2], windows[:, :2] + windows[:, 2:]], axis=1).astype(np.float64)
-
-
-def _iou(boxes: F64, other: F64) -> F64:
-    """Intersection over union of boxes [n, 4] with one box [4]: [n]."""
-    low, high = np.maximum(boxes[:, :2], other[:2]), np.minimum(boxes[:, 2:], other[2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(other[2:] - other[:2])
-    return np.asarray(shared / (areas - shared), np.float64)
 
 
 def _common_box(windows: F64) -> F32:

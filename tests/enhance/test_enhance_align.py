@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from stages.arrays import F32, F64
+from stages.crops.landmarks.five import five_of
 from stages.crops.landmarks.template import place
-from stages.enhance.align import TEMPLATE, alignable, five_points, similarity
+from stages.enhance.align import TEMPLATE, alignable, similarity
 
 # Where PFLD finds the points of the portrait that scikit-image carries: eye, eye, nose tip, mouth corners.
 PORTRAIT = np.array([[203.5, 112.9], [244.9, 109.5], [229.0, 130.3], [209.2, 149.8], [248.4, 146.3]])
@@ -34,7 +35,7 @@ def with_five(points: F64) -> F32:
 
 
 def test_five_points_of_68() -> None:
-    assert five_points(with_five(PORTRAIT)[None])[0] == pytest.approx(PORTRAIT, abs=1e-4)
+    assert five_of(with_five(PORTRAIT)[None])[0] == pytest.approx(PORTRAIT, abs=1e-4)
 
 
 @pytest.mark.parametrize(("degrees", "scale"), [(0, 1), (25, 0.3), (-70, 4), (180, 1.7)])
@@ -90,7 +91,7 @@ def test_it_does_not_jump_when_points_are_noisy() -> None:
 
 def test_every_face_for_itself() -> None:
     boxes = np.array([[100, 80, 180, 190], [400, 300, 520, 460]], np.float32)
-    points = five_points(place(boxes))
+    points = five_of(place(boxes))
     both = similarity(points)
     noisy = PORTRAIT + np.random.default_rng(1).normal(0, 5, (50, 5, 2))
     for k, matrix in enumerate(similarity(noisy)):

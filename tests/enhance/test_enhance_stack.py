@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from stages.arrays import I32, U8
+from stages.crops.landmarks.five import five_of
 from stages.crops.landmarks.template import place
 from stages.crops.types import CONTEXT_PX, FaceStack
-from stages.enhance.align import five_points, similarity
+from stages.enhance.align import similarity
 from stages.enhance.enhance import PATCH_PX, enhance, enhance_key
 from stages.enhance.restorer import GfpganRestorer
 from stages.enhance.settings import EnhanceSettings
@@ -126,7 +127,7 @@ def test_it_is_shown_upright_on_the_template(stack: FaceStack) -> None:
     """The portrait's own pixels at the template's points, whatever the warp is made of."""
     restorer = Fake()
     enhance(stack, restorer, SETTINGS)
-    matrix = similarity(five_points(stack.landmarks))[0]
+    matrix = similarity(five_of(stack.landmarks))[0]
     expected = cv2.warpAffine(astronaut(), matrix, (512, 512), flags=cv2.INTER_LINEAR)
     inner = np.s_[140:420, 140:380]
     assert shift_between(expected[inner], restorer.shown[0][inner]) < 1
