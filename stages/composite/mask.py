@@ -6,17 +6,15 @@ edge, and is 0 beyond every line.
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from stages.arrays import F32, F64, U8
 from stages.media.planes import Region
+from stages.smooth_step import smooth_step
 
 _STEP_PX = 4  # the jaw's distance is linear between lines: measured this finely, then interpolated
 _JAW = slice(3, 14)  # from below one ear round the chin to below the other
-_ROOM_SIDE, _ROOM_BELOW = (
-    0.4,
-    1.0,
-)  # how many feathers outside the jaw it ends: below, a dub opens jaws further
+# How many feathers outside the jaw it ends: below, because a dub opens jaws further.
+_ROOM_SIDE, _ROOM_BELOW = 0.4, 1.0
 _NOSE_BASE, _UPPER_LIP = 33, 51
 _BELOW_NOSE = 0.15  # where between nose and upper lip the mask begins to rise
 _RISE = 0.8  # and how much of that distance the rise takes: the upper lip is wholly the patch's
@@ -39,8 +37,8 @@ def mouth_mask(landmarks: F32, box: Region, region: Region, feather: float) -> F
     points = landmarks.astype(np.float64) - region[:2]
     width, height = region[2] - region[0], region[3] - region[1]
     soft_px = feather * (box[3] - box[1])
-    mask = _smooth_step(_inside_jaw(points, soft_px, width, height))
-    mask *= _smooth_step(_below_nose(points, soft_px, width, height))
+    mask = smooth_step(_inside_jaw(points, soft_px, width, height))
+    mask *= smooth_step(_below_nose(points, soft_px, width, height))
     mask *= _box_ramp(box, region, soft_px)
     return mask
 
@@ -54,7 +52,7 @@ def ellipse_mask(box: Region, region: Region, feather: float) -> F32:
     centre_x, centre_y, radius_x, radius_y = (np.float32(v) for v in _ELLIPSE)
     square = ((x - centre_x) / radius_x)[None, :] ** 2 + ((y - centre_y) / radius_y)[:, None] ** 2
     inside = (1 - np.sqrt(square)) * (radius_y / np.float32(feather))
-    return _smooth_step(inside) * _box_ramp(box, region, feather * down)
+    return smooth_step(inside) * _box_ramp(box, region, feather * down)
 
 
 def placed_mask(mask: U8, box: Region, region: Region) -> F32:
@@ -149,10 +147,4 @@ def _box_ramp(box: Region, region: Region, soft_px: float) -> F32:
 
 def _ramp(first: int, end: int, length: int, soft_px: float) -> F32:
     at = np.arange(length, dtype=np.float32)
-    return _smooth_step(np.minimum(at - first, end - 1 - at) / np.float32(soft_px))
-
-
-def _smooth_step(x: NDArray[np.floating]) -> F32:
-    """3 x^2 - 2 x^3 on 0..1, 0 below, 1 above."""
-    t: F32 = np.clip(x, 0, 1).astype(np.float32, copy=False)
-    return t * t * (3 - 2 * t)
+    return smooth_step(np.minimum(at - first, end - 1 - at) / np.float32(soft_px))

@@ -7,9 +7,8 @@ import numpy as np
 from stages.arrays import F32, F64
 
 _BANDS, _COLUMNS = 80, 16
-_SIGMA_COLUMNS = (
-    3.3  # 41 ms: with the mel's own 50 ms windows, syllables stay apart and single pitch periods do not show
-)
+# 41 ms: with the mel's own 50 ms windows, syllables stay apart and single pitch periods do not show.
+_SIGMA_COLUMNS = 3.3
 _DB_OF_FULL_SCALE = 36.2  # measured: band energies as summed here, over the RMS level in dBFS, on speech (-+ 0.3 dB)
 _KNEE = 0.05  # how softly movement sets in over the quiet level, as a share of the way to full voice
 _SILENCE = -4.0  # the mel's floor, wav2lip.md 3.1

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from stages.arrays import F32, F64, U8
 from stages.lips.lipline import Lips, MouthAxes
+from stages.smooth_step import smooth_step
 
 _WIDE = 2.1  # u where the cheeks have come to rest
 _JAW = 0.8  # how far the chin goes down, of what the lips part
@@ -86,7 +86,7 @@ def warp_fields(u: F32, v: F32, lips: Lips, nose: float, end: float, opening: fl
     # Sideways first: where in the source a column comes from.
     inwards = (_ROUND if rounding > 0 else _SPREAD) * rounding + _DROP * min(opening / _FULL, 1.0)
     at_corner = (1 - 1 / _WIDE**2) ** 2
-    upright = _step((v - nose) / -nose) * (1 - _step((v - 0.35) / 0.6))
+    upright = smooth_step((v - nose) / -nose) * (1 - smooth_step((v - 0.35) / 0.6))
     aside = upright * _rest(u) * u * (inwards / at_corner)
     u = u + aside
 
@@ -96,9 +96,9 @@ def warp_fields(u: F32, v: F32, lips: Lips, nose: float, end: float, opening: fl
     lower = _CORNERS * jaw + (1 - _UPPER) * gap
     upper = lower - gap
     low, high = line + lower, line + upper
-    share = _step((v - low) / np.maximum(1 - low, 0.2))
-    below = (lower + (jaw - lower) * share) * (1 - _step((v - 1) / max(end - 1, 1e-3)))
-    above = upper * (1 - _step((high - v) / np.maximum(high - nose, 0.1)))
+    share = smooth_step((v - low) / np.maximum(1 - low, 0.2))
+    below = (lower + (jaw - lower) * share) * (1 - smooth_step((v - 1) / max(end - 1, 1e-3)))
+    above = upper * (1 - smooth_step((high - v) / np.maximum(high - nose, 0.1)))
     return Fields(u, v, aside, below, above, high, low, line)
 
 
@@ -127,14 +127,14 @@ def _paint_gap(face: U8, fields: Fields, px: float, tone: float, teeth: float) -
     u, v, high, low = np.abs(fields.u[part]), fields.v[part], fields.high[part], fields.low[part]
     gap, under, over = (low - high) * px, (v - high) * px, (low - v) * px
     # The shade reaches over the lower lip's edge, where teeth and light sit, the further the wider the gap.
-    seen = _step(np.minimum(under, over + np.minimum(0.3 * gap, _OVER_PX)) / _EDGE_PX) * (gap > 0)
+    seen = smooth_step(np.minimum(under, over + np.minimum(0.3 * gap, _OVER_PX)) / _EDGE_PX) * (gap > 0)
     depth = under / np.maximum(gap, 1e-3)
-    tongue = 0.8 * _step((depth - 0.55) / 0.4) * (1 - _step((u - 0.3) / 0.5)) * _step((gap - 5) / 10)
-    shine = 1 - _step((under - np.minimum(0.4 * gap, 9.0)) / 4)
-    shine = shine * (0.5 * teeth) * (1 - _step((u - 0.35) / 0.4)) * _step((gap - 4) / 8)
+    tongue = 0.8 * smooth_step((depth - 0.55) / 0.4) * (1 - smooth_step((u - 0.3) / 0.5)) * smooth_step((gap - 5) / 10)
+    shine = 1 - smooth_step((under - np.minimum(0.4 * gap, 9.0)) / 4)
+    shine = shine * (0.5 * teeth) * (1 - smooth_step((u - 0.35) / 0.4)) * smooth_step((gap - 4) / 8)
     colour = _CAVITY + (_TONGUE - _CAVITY) * tongue[..., None]
     colour += (_TEETH - colour) * shine[..., None]
-    colour *= (tone * (0.7 + 0.3 * _step(under / 5)))[..., None]  # in the upper lip's shadow
+    colour *= (tone * (0.7 + 0.3 * smooth_step(under / 5)))[..., None]  # in the upper lip's shadow
     skin = face[part]
     face[part] = np.clip(np.rint(skin + (colour - skin) * seen[..., None]), 0, 255).astype(np.uint8)
 
@@ -184,9 +184,3 @@ def _rest(u: F32) -> F32:
     """1 in the middle, falling smoothly to 0 at the cheeks."""
     t: F32 = np.maximum(1 - (u / _WIDE) ** 2, 0)
     return t * t
-
-
-def _step(x: NDArray[np.floating]) -> F32:
-    """3 x^2 - 2 x^3 on 0..1, 0 below, 1 above."""
-    t: F32 = np.clip(x, 0, 1).astype(np.float32, copy=False)
-    return t * t * (3 - 2 * t)

@@ -13,7 +13,7 @@ _CORNERS = (48, 54)
 
 
 def five_of(landmarks: F32 | F64) -> F64:
-    """The five points of `stages.faces.types.Detections` out of 68 (iBUG order): [..., 68, 2] -> float64 [..., 5, 2]."""
+    """The five points of `stages.faces.types.Detections` out of iBUG's 68: [..., 68, 2] -> float64 [..., 5, 2]."""
     full = landmarks.astype(np.float64)
     eyes = full[..., 36:42, :].mean(axis=-2), full[..., 42:48, :].mean(axis=-2)
     return np.stack([*eyes, full[..., 30, :], full[..., 48, :], full[..., 54, :]], axis=-2)
