@@ -18,7 +18,7 @@ from stages.arrays import I64
 from stages.errors import DubError
 from stages.media.chroma import UNSPECIFIED
 from stages.media.encoders import ENCODERS, encoder_options
-from stages.media.index import Picture
+from stages.media.index import UNTAGGED, Picture
 from stages.media.ladder import dts_ladder
 from stages.media.open import open_media, video_stream
 from stages.media.planes import FORMATS, PLAIN_NAMES, fill, planes, range_of
@@ -28,7 +28,6 @@ from stages.media.settings import TRUSTED
 from stages.settings import Settings
 
 _FAMILY = {encoder.codec: name for name, encoder in ENCODERS.items()}
-_UNTAGGED = 2  # of matrix, primaries and transfer (H.273)
 
 
 class EncodeSettings(Settings):
@@ -123,7 +122,7 @@ def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suff
     if min(picture.width, picture.height) < encoder.least_px:
         raise DubError("unsupported", f"{path}: {coded.encoder} refuses the size {size}; set encode.codec to ffv1")
     tags = {picture.matrix, picture.primaries, picture.transfer}
-    tagged = encoder.lone_tags or _UNTAGGED not in tags
+    tagged = encoder.lone_tags or UNTAGGED not in tags
     full = range_of(picture.color_range, picture.pix_fmt) == ColorRange.JPEG
     if full and not (encoder.full_range and tagged):
         # Taken for limited range, the film would come out with less contrast or more than it had.

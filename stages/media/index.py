@@ -27,6 +27,8 @@ from stages.media.whole import check_whole
 _LATEST_S = 10**10
 """Latest moment of a file's clock in seconds, three hundred years: up to it seconds in float64 are exact to 2 µs."""
 _GRID = ("pts", "dts", "coded", "duration")
+UNTAGGED = 2
+"""What matrix, primaries and transfer are where nobody says them (H.273)."""
 _PROGRESSIVE = 1  # of FFmpeg's field orders: 0 is unknown, those above are interlaced
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 

@@ -11,7 +11,7 @@ from av.stream import Disposition, Stream
 
 from stages.errors import DubError
 from stages.media.chroma import UNSPECIFIED
-from stages.media.index import Picture, VideoIndex
+from stages.media.index import UNTAGGED, Picture, VideoIndex
 from stages.media.language import iso639_2
 from stages.media.open import open_media
 from stages.media.planes import range_of
@@ -22,7 +22,6 @@ from stages.mux.tracks import Carried, Track, amount, flag_names, is_chapters, k
 
 _MATROSKA_CLOCK_S: Final = Fraction(1, 2000)  # MKV rounds times to the millisecond (media.md 7.1)
 _END_S: Final = Fraction(1, 1000)  # and so do edit lists the film's end
-_UNTAGGED: Final = 2  # matrix, primaries and transfer (H.273)
 _DUB_S: Final = 0.002
 """A millisecond of Matroska's clock, and one of an edit list's."""
 _HEARD: Final = ("video", "audio", "subtitle")
@@ -67,7 +66,7 @@ def _lost_facts(made: Picture, source: Picture, suffix: str) -> list[str]:
     return [
         f"the picture's {what} was {was} and is {now}: {made.codec} in {suffix} does not keep it"
         for what, (now, was) in facts.items()
-        if now != was and was != _UNTAGGED
+        if now != was and was != UNTAGGED
     ]
 
 

@@ -1,5 +1,6 @@
 """Pieces -> one video-only MP4 (MOV for ProRes), by packets, on the film's own clock."""
 
+from array import array
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
@@ -41,7 +42,7 @@ def join_segments(pieces: Sequence[Piece], timeline: Timeline, target: Path, sou
     duration = shown_for[np.searchsorted(shown_pts, coded)]
     # MP4 ends where the last packet in decode order ends (media.md 7.1).
     duration[-1] = shown_pts[-1] + shown_for[-1] - coded[-1]
-    times = zip(coded.tolist(), dts_ladder(coded).tolist(), duration.tolist(), strict=True)
+    times = zip(coded, dts_ladder(coded), duration, strict=True)
     packets: Packets
     if source is None:
         packets = chain.from_iterable(segment_packets(piece) for piece in pieces if isinstance(piece, Path))
@@ -63,7 +64,8 @@ def join_segments(pieces: Sequence[Piece], timeline: Timeline, target: Path, sou
         if timeline.picture.rotation:
             stream.set_display_rotation(timeline.picture.rotation)
         for packet, (pts, dts, shown_ticks) in zip(packets, times, strict=True):
-            packet.pts, packet.dts, packet.duration, packet.time_base = pts, dts, shown_ticks, clock
+            packet.pts, packet.dts, packet.duration = int(pts), int(dts), int(shown_ticks)
+            packet.time_base = clock
             packet.stream = stream
             output.mux(packet)
 
@@ -76,7 +78,7 @@ def _like(pieces: Sequence[Piece], source: Source | None) -> Path:
 
 def _coded_pts(pieces: Sequence[Piece], timeline: Timeline, clock: Fraction) -> tuple[I64, bytes]:
     """Every packet's pts in coded order, in units of `clock`, and the segments' header."""
-    pts: list[int] = []
+    pts = array("q")  # a number a frame, not an object
     parameters = None
     for piece in pieces:
         if isinstance(piece, Copied):
@@ -91,4 +93,4 @@ def _coded_pts(pieces: Sequence[Piece], timeline: Timeline, clock: Fraction) -> 
                 raise DubError("internal", f"{piece.name}: not encoded like the film's other segments; delete it")
             parameters = own
             pts.extend(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-    return np.array(pts, np.int64), parameters[1] if parameters else b""
+    return np.frombuffer(pts, np.int64), parameters[1] if parameters else b""
