@@ -76,7 +76,12 @@ def launcher(options: DeployOptions, config: Config) -> Doc:
 
 
 def _run_options(options: DeployOptions) -> list[str]:
-    env = {"RAY_AUTH_MODE": "token", **environment(options, options.cluster.cpu.scratch_gib)}
+    env = {
+        "RAY_AUTH_MODE": "token",
+        # Ray takes NVIDIA's runtime where there are GPUs, and that shows a container those that its environment names.
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        **environment(options, options.cluster.cpu.scratch_gib),
+    }
     return [
         *(f"--env {shlex.quote(f'{name}={value}')}" for name, value in env.items()),
         f"--volume {SCRATCH}:{SCRATCH}",

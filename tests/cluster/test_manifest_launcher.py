@@ -129,6 +129,13 @@ def test_what_only_kubernetes_can_give_is_not_left_out_in_silence(kind, values, 
         _rendered(kind, **values)
 
 
+def test_a_container_sees_the_gpus_of_its_machine():
+    """NVIDIA's runtime shows none to an image that does not ask, as Debian's own do not."""
+    _, made = _made({}, "aws")
+    assert "--env NVIDIA_VISIBLE_DEVICES=all" in made["docker"]["run_options"]
+    assert not made["docker"].get("disable_automatic_runtime_detection")
+
+
 def test_every_machine_s_ray_keeps_its_workers_as_a_local_one_does():
     _, made = _made({}, "aws")
     assert "--env RAY_idle_worker_killing_time_threshold_ms=60000" in made["docker"]["run_options"]
