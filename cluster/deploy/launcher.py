@@ -52,7 +52,8 @@ def launcher(options: DeployOptions, config: Config) -> Doc:
             "image": options.image.name,
             "container_name": "dubline",
             "pull_before_run": options.image.pull_policy == "Always",
-            "run_options": _run_options(options),
+            # One for all machines: what fits the smallest disk among those that work.
+            "run_options": _run_options(options, min(group.scratch_gib for group in made)),
         },
         "available_node_types": types,
         "head_node_type": "head",
@@ -75,12 +76,12 @@ def launcher(options: DeployOptions, config: Config) -> Doc:
     }
 
 
-def _run_options(options: DeployOptions) -> list[str]:
+def _run_options(options: DeployOptions, scratch_gib: int) -> list[str]:
     env = {
         "RAY_AUTH_MODE": "token",
         # Ray takes NVIDIA's runtime where there are GPUs, and that shows a container those that its environment names.
         "NVIDIA_VISIBLE_DEVICES": "all",
-        **environment(options, options.cluster.cpu.scratch_gib),
+        **environment(options, scratch_gib),
     }
     return [
         *(f"--env {shlex.quote(f'{name}={value}')}" for name, value in env.items()),

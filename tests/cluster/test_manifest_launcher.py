@@ -129,6 +129,19 @@ def test_what_only_kubernetes_can_give_is_not_left_out_in_silence(kind, values, 
         _rendered(kind, **values)
 
 
+def test_copies_of_sources_fit_the_smallest_disk():
+    chosen = options(cluster={"cpu": {"scratch_gib": 500}, "gpu": {"scratch_gib": 100}})
+    made = launcher(chosen, load_config(chosen.job.config))
+    (told,) = [line for line in made["docker"]["run_options"] if "DUBLINE_CACHE_GB" in line]
+    assert told == "--env DUBLINE_CACHE_GB=64"
+    sizes = {disk["Ebs"]["VolumeSize"] for name in ("cpu", "gpu") for disk in _disks(made, name)}
+    assert sizes == {600, 200}
+
+
+def _disks(made, name):
+    return made["available_node_types"][name]["node_config"]["BlockDeviceMappings"]
+
+
 def test_a_container_sees_the_gpus_of_its_machine():
     """NVIDIA's runtime shows none to an image that does not ask, as Debian's own do not."""
     _, made = _made({}, "aws")
