@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from pipeline.choice import parse_range
 from pipeline.clean import clean, parse_age
@@ -29,7 +27,7 @@ from pipeline.report_files import stored_report
 from pipeline.rows import Row
 from pipeline.run import dub
 from pipeline.run import retry as run_again
-from pipeline.terminal import err, out, print_report, print_room, stop, tell_report, telling
+from pipeline.terminal import err, out, print_plan, print_report, stop, tell_report, telling
 from pipeline.weights_cli import WeightsDir, weights_app
 from stages.errors import DubError
 from stages.weights import Weights
@@ -185,15 +183,8 @@ def plan(
             films = list(plan_films(manifest, settings, work))
     except (ManifestError, PreflightError, DubError) as error:
         stop(error)
-    table = Table("film", "frames", "length", "picture", "cells", "shards", "problem")
-    for film in films:
-        table.add_row(*(Text(column) for column in film.columns()))
-    out.print(table)
-    good = [film for film in films if not film.problem]
-    frames, shards = sum(film.frames for film in good), sum(film.shards for film in good)
-    out.print(f"{len(good)} of {len(films)} films can be dubbed: {frames} frames in {shards} shards")
-    print_room(good, work)
-    raise typer.Exit(0 if len(good) == len(films) else 2)
+    print_plan(films, work)
+    raise typer.Exit(2 if any(film.problem for film in films) else 0)
 
 
 @app.command("report")
@@ -281,7 +272,8 @@ def doctor(weights_dir: WeightsDir = None) -> None:
             out.print(f"     -> {check.advice}")
     pools = plan_pools([Node(max(2, int(usable_cores())), 0)])
     for stage, pool in pools.items():
-        out.print(f"     workers of {stage}: {pool.min_size} to {pool.max_size}, {pool.cpus:g} CPUs each")
+        workers = f"{pool.min_size} to {pool.max_size}" if pool.min_size < pool.max_size else str(pool.max_size)
+        out.print(f"     workers of {stage}: {workers}, {pool.cpus:g} CPUs each")
     raise typer.Exit(0 if all(check.ok for check in found) else 1)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import warnings
 from dataclasses import replace
 from typing import Final
@@ -11,6 +12,9 @@ from pipeline.pools import Node
 
 _log = logging.getLogger(__name__)
 _ASKED_S: Final = 120.0  # a machine's first task starts a process and loads torch
+_CONNECTS_S: Final = 20.0
+_LONGEST_FOLDER: Final = 107 - len("/ray/session_2026-03-14_22-05-01_000318_4194304/sockets/plasma_store.1")
+"""Bytes of a temporary folder that leave room for Ray's sockets in it: Linux has 107 for a socket's whole path."""
 WORKERS_STAY: Final = {"idle_worker_killing_time_threshold_ms": 60_000}
 """Ray's own settings, for every cluster that is ours: one that is started here, and the machines of `dubline manifest`.
 Where there are more workers than CPUs, which share them, Ray ends those of tasks after a second without one; the next
@@ -29,15 +33,50 @@ def connect(address: str | None) -> list[Node]:
     if not ray.is_initialized():
         address = address or os.environ.get("RAY_ADDRESS")
         if address:
+            _answers(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
             # Ray Data needs two CPUs to keep its own operators going; on one core they share it.
             cores = max(2, int(usable_cores()))
             quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
             # `local`: without it Ray takes any cluster that somebody runs on this machine.
-            ray.init("local", num_cpus=cores, _system_config=WORKERS_STAY, **quiet)
+            ray.init("local", num_cpus=cores, _system_config=WORKERS_STAY, _temp_dir=session_folder(), **quiet)
     alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0), name) for name, resources in alive]
+
+
+def _answers(address: str) -> None:
+    """Raise ConnectionError where nothing listens at `[ray://]host:port`: Ray asks there for a quarter of an hour."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # `auto` and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTS_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(
+            f"{address}: no Ray cluster answers there ({error}); is it up, and its port {port} reachable from here?"
+        ) from error
+
+
+def session_folder() -> str | None:
+    """Where a Ray that is started here keeps its sockets and logs; None: where it likes, which is in $TMPDIR.
+
+    Raises ConnectionError where $RAY_TMPDIR is too long for its sockets; with a $TMPDIR that is, it is /tmp.
+    """
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        folder = os.environ.get(name)
+        if folder is None:
+            continue
+        if len(os.fsencode(folder)) <= _LONGEST_FOLDER:
+            return None
+        if name == "RAY_TMPDIR":
+            raise ConnectionError(
+                f"RAY_TMPDIR is {len(os.fsencode(folder))} bytes long, and Ray's sockets have room for a folder of "
+                f"{_LONGEST_FOLDER}: set it to a shorter one, such as /tmp"
+            )
+        _log.info("Ray keeps its session in /tmp/ray: TMPDIR is too long for its sockets")
+        return "/tmp/ray"  # noqa: S108 - Ray's own place, where no TMPDIR is set
+    return None
 
 
 def with_gpu_memory(nodes: list[Node]) -> list[Node]:

@@ -143,18 +143,21 @@ def _scratch(folder: Path) -> Check:
 
 
 def _weights(weights: Weights) -> Iterator[Check]:
+    absent = []
     for held in weights.list():
-        name = f"weights {held.weight.name}"
         if not held.found:
-            advice = f"only where a config asks for it: dubline weights fetch {held.weight.name}"
-            yield Check(name, True, f"not in {weights.folder}", advice)
+            absent.append(held.weight.name)
             continue
+        name = f"weights {held.weight.name}"
         try:
             path = weights.verify(held.weight.name)
         except DubError as error:
             yield Check(name, False, error.message, f"dubline weights fetch {held.weight.name}")
         else:
             yield Check(name, True, f"{path}, sha256 as expected; licence: {held.weight.licence}")
+    if absent:
+        detail = f"{', '.join(absent)}; `dubline weights fetch` gets what a config asks for"
+        yield Check("weights", True, f"not in {weights.folder}: {detail}")
 
 
 def usable_cores(root: Path = Path("/")) -> float:

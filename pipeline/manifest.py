@@ -53,10 +53,14 @@ class Problem:
     """As the row gives it, however wrong; None where it gives none."""
     message: str
 
+    @property
+    def what(self) -> str:
+        """What is wrong, without where."""
+        return f"{self.column} {self.message}" if self.column else self.message
+
     def __str__(self) -> str:
         row = f" ({self.id})" if self.id else ""
-        column = f"{self.column} " if self.column else ""
-        return without_secrets(f"line {self.line}{row}: {column}{self.message}")
+        return without_secrets(f"line {self.line}{row}: {self.what}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,14 @@ class Manifest:
 
     films: list[Film]
     problems: list[Problem]
+
+    @property
+    def refused(self) -> list[Problem]:
+        """The rows that are not among the films, each once with all that is wrong with it."""
+        rows = defaultdict[int, list[Problem]](list)
+        for problem in self.problems:
+            rows[problem.line].append(problem)
+        return [Problem(line, None, row[0].id, "; ".join(one.what for one in row)) for line, row in rows.items()]
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What a run would do, from headers, packets and the first frame: nothing is written."""
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ from pipeline.estimate import Room, film_room, picture_bytes
 from pipeline.film import Film
 from pipeline.job import Job
 from pipeline.length import lay_timeline
-from pipeline.licences import check_licences
+from pipeline.licences import check_licences, weights_in_use
 from pipeline.manifest import read_manifest
 from pipeline.placing import mkv_taken, place
 from pipeline.recipe import drawn_with, recipe_of
 from pipeline.spans import read_spans
 from pipeline.steps.base import film_cells
+from stages.cast.cast import check_box
 from stages.errors import DubError
 from stages.media import storage
 from stages.media.decode import check_supported, first_frame
@@ -33,6 +35,10 @@ from stages.mux.containers import check_deliverable
 from stages.speech.samples import RATE
 from stages.speech.track import choose_track, stated_length_s
 from stages.split.cut import cut_ranges
+from stages.urls import without_secrets
+from stages.weights import Weights
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class PlannedFilm:
     """What it takes, estimated."""
 
     def columns(self) -> tuple[str, ...]:
-        """For a table."""
+        """For a table, of a problem its code."""
         return (
             self.id,
             str(self.frames),
@@ -60,19 +66,25 @@ class PlannedFilm:
             self.picture,
             str(self.cells),
             str(self.shards),
-            self.problem,
+            self.problem.partition(":")[0],
         )
 
 
 def plan_films(manifest: str, config: Config, work: str = "work") -> Iterator[PlannedFilm]:
     """Every row of a manifest in its turn.
 
+    Weights that are not on this machine are warned of, and no problem of any film: where it is run they may be.
     Raises ManifestError when it cannot be read, PreflightError when licences of weights keep it from being run.
     """
     read = read_manifest(manifest, config.run.roots)
-    if config.run.commercial:  # else weights are not looked at: they may be on other machines only
+    weights = Weights(config.weights_dir)
+    absent = [spec for spec in weights_in_use(read.films, config) if not weights.has(spec)]
+    if absent:
+        names = " ".join(without_secrets(spec) for spec in absent)
+        _log.warning("WARNING: this machine lacks weights; to run from here: dubline weights fetch %s", names)
+    if config.run.commercial:
         check_licences(read.films, config)
-    for problem in read.problems:
+    for problem in read.refused:
         yield PlannedFilm(problem.id or f"line {problem.line}", problem=f"bad_row: {problem}")
     taken = mkv_taken(read.films)
     for film in read.films:
@@ -101,6 +113,8 @@ def _planned(film: Film, config: Config, work: str, taken: bool) -> PlannedFilm:
         if config.encode.render == "smart":
             plan_seam(source, index, find_gops(video, index, config.media.limits), encoder, config.encode.crf)
     picture = index.picture
+    if film.box is not None:
+        check_box(film.box, picture.upright.size)
     check_encodable(source, picture, config.encode, film.suffix)
     check_deliverable(film.output, encoder, config.mux)
     timeline = Timeline.of(index)

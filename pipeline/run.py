@@ -56,6 +56,10 @@ WEIGHTS: Final = (
 """Settings that name a file or a folder of weights."""
 Executor = Literal["ray", "inline"]
 Execute = Callable[[list[Row]], Generator[Row, None, None]]
+_ON_HAAR: Final = (
+    "faces: looked for by OpenCV's cascade, which knows frontal ones only and is several times slower than YuNet "
+    "(dubline weights fetch yunet: 230 KB)"
+)
 _PASSES = 4  # a film whose last row was lost with a node is swept up by running it again: all it made is there
 
 
@@ -88,7 +92,7 @@ def dub(
     if not read.films:
         raise ManifestError("\n".join(["no film can be dubbed:", *(f"  {problem}" for problem in read.problems)]))
     record = RunRecord(read.films, config, excerpt, mkv_taken(whole.films))
-    return _run(record, read.problems, work, executor, address, on_start, on_row)
+    return _run(record, read.refused, work, executor, address, on_start, on_row)
 
 
 def retry(
@@ -122,7 +126,7 @@ def retry(
 
 def _run(
     record: RunRecord,
-    problems: Sequence[Problem],
+    refused: Sequence[Problem],
     work: str,
     executor: Executor,
     address: str | None,
@@ -131,18 +135,23 @@ def _run(
     again: bool = False,
 ) -> RunReport:
     films, config, work = record.films, _settled(record.config), _absolute_work(work)
-    record = replace(record, config=config, codes={})
     check_licences(films, config)
     _check_weights(films, config)
+    if (record.config.faces.detector, config.faces.detector) == ("auto", "haar") and any(
+        not film.box for film in films
+    ):
+        _tell([_ON_HAAR])
+    record = replace(record, config=config, codes={})
     run = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}"
     folder = WorkFolder(work)
+    storage.check_writable(storage.join(folder.runs, run))  # before a cluster is started
     execute, settled, under = _executor(executor, address, config, work, films)
     write_run(folder, run, record)
     passes_through = config.run.on_shard_failure == "passthrough"
     with logs.about(run=run), RunReport(run, settled.model_dump(mode="json"), passes_through) as report:
         for film in films:
             report.expect(film)
-        for problem in problems:
+        for problem in refused:
             report.refuse(problem.line, problem.id or "", str(problem))
         if on_start is not None:
             on_start(len(films))

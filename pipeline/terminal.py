@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from pipeline.estimate import disks, readable_size, total
@@ -21,7 +21,7 @@ from stages.urls import without_secrets
 
 _log = logging.getLogger(__name__)
 _LOG_COLUMNS = 160  # in a log, lines are as long as they need to be
-out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
+out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else _LOG_COLUMNS)
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -64,19 +64,44 @@ def tell_report(report: RunReport) -> None:
 
 def print_report(report: RunReport) -> None:
     """How a run ended, film by film, and where its report is."""
-    table = Table("film", "code", "frames", "painted", "shards", "output or problem")
+    table = Table("film", "code", "frames", "painted", "shards made", Column("output", overflow="fold"))
     for film in report.all_films:
-        where = film.message or film.output
+        where = "" if film in report.failed else film.output
         shards = f"{film.shards_made} of {film.shards}" if film.shards else "-"
         columns = (film.id or f"line {film.line}", film.code, str(film.frames), str(film.painted), shards, where)
         table.add_row(*(Text(column) for column in columns))
     out.print(table)
     for film in report.all_films:
+        if film.message:
+            out.print(_named(film.id, film.message))
         for note in film.notes:
             out.print(f"{film.id}: {note}")
     good = len(report.all_films) - len(report.failed)
-    out.print(f"{good} of {len(report.all_films)} films delivered in {report.wall_s:.1f} s: {exit_meaning(report)[1]}")
+    kept = sum(film.kept for film in report.all_films)
+    there = f" ({kept} of them there already)" if kept else ""
+    told = f"{good} of {len(report.all_films)} films delivered in {report.wall_s:.1f} s{there}"
+    out.print(f"{told}: {exit_meaning(report)[1]}")
     out.print(f"report: {page_of(report)}")
+
+
+def print_plan(films: list[PlannedFilm], work: str) -> None:
+    """What a run would do, film by film, what is in its way, and the room it would take."""
+    table = Table("film", "frames", "length", "picture", "cells", "shards", "problem")
+    for film in films:
+        table.add_row(*(Text(column) for column in film.columns()))
+    out.print(table)
+    for film in films:
+        if film.problem:  # whole lines: in a column of a narrow terminal nobody could read them
+            out.print(_named(film.id, film.problem.partition(": ")[2]))
+    good = [film for film in films if not film.problem]
+    frames, shards = sum(film.frames for film in good), sum(film.shards for film in good)
+    out.print(f"{len(good)} of {len(films)} films can be dubbed: {frames} frames in {shards} shards")
+    print_room(good, work)
+
+
+def _named(film: str, message: str) -> str:
+    """A message with the film's name, or its line in the manifest, in front of it."""
+    return message if message.startswith((f"{film}: ", "line ")) else f"{film}: {message}"
 
 
 def print_room(films: list[PlannedFilm], work: str) -> None:

@@ -153,7 +153,10 @@ class Split(Step):
             "damaged": "damaged packets of the dub are silent",
             "replaced": "samples of the dub were no numbers",
         }
-        return [f"{facts[name]} {what}" for name, what in told.items() if facts.get(name)]
+        notes = [f"{facts[name]} {what}" for name, what in told.items() if facts.get(name)]
+        if job.film.text is not None and job.film.language is None and job.film.voice is None:
+            notes.append(f"the text is spoken in {self.config.speech.language!r}: the row has no language")
+        return notes
 
     def _missing(self, cells: list[tuple[int, int]], video_key: str) -> list[tuple[int, int]]:
         there = set(storage.names(self.work.cells(video_key)))

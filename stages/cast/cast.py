@@ -193,13 +193,19 @@ def _padded(boxes: F64, size: tuple[int, int], settings: CastSettings) -> F64:
     return np.asarray(np.clip(padded, 0, [*size, *size]), np.float64)
 
 
-def _fixed(cells: Iterable[CellFaces], count: int, size: tuple[int, int], box: tuple[int, int, int, int]) -> Cast:
+def check_box(box: tuple[int, int, int, int], size: tuple[int, int]) -> None:
+    """Raise DubError `bad_row` for a row's box (top, bottom, left, right) that is not in the upright picture (w, h)."""
     top, bottom, left, right = box
     if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
         raise DubError(
             "bad_row",
             f"box {list(box)} (top, bottom, left, right) is not in the picture of {size[0]}x{size[1]} px",
         )
+
+
+def _fixed(cells: Iterable[CellFaces], count: int, size: tuple[int, int], box: tuple[int, int, int, int]) -> Cast:
+    check_box(box, size)
+    top, bottom, left, right = box
     cells = iter(cells)
     first = next(cells, None)
     starts = np.zeros(1, np.int64)

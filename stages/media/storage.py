@@ -306,7 +306,7 @@ def check_writable(url: str) -> None:
             with tempfile.TemporaryFile(dir=target.parent, prefix=".dubline-"):
                 pass
     except OSError as error:
-        raise DubError("bad_row", f"{url}: cannot be written: {error.strerror}; choose another output") from error
+        raise DubError("bad_row", f"{url}: cannot be written: {error.strerror}; choose another place") from error
 
 
 def open_read(url: str) -> IO[Any]:

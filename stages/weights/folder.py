@@ -90,6 +90,12 @@ class Weights:
         found = self.sha256(spec)
         return next((weight for weight in REGISTRY.values() if weight.sha256 == found), None)
 
+    def has(self, spec: str) -> bool:
+        """Whether there is a file for a spec, which is not looked into."""
+        if spec in REGISTRY:
+            return self._held(REGISTRY[spec]).found
+        return local_path(spec).expanduser().exists() if is_local(spec) else exists(spec)
+
     def list(self) -> list[Held]:
         """Every known file, in the registry's order."""
         return [self._held(weight) for weight in REGISTRY.values()]
@@ -148,11 +154,14 @@ class Weights:
         except DubError as error:
             if error.code != "not_found":  # a store that does not answer, a full disk
                 raise
-            raise DubError(
-                "weights_missing",
-                f"{weight.name} needs {weight.file}, which is not in {self.folder}: run "
-                f"`dubline weights fetch {weight.name}`, or set DUBLINE_WEIGHTS to a folder that has it",
-            ) from error
+            raise DubError("weights_missing", self._absent(weight)) from error
+
+    def _absent(self, weight: Weight) -> str:
+        by_hand, where = ("", "") if weight.url else ("put a copy there (no public address is known), ", " --url URL")
+        return (
+            f"{weight.name} needs {weight.file}, which is not in {self.folder}: {by_hand}run "
+            f"`dubline weights fetch {weight.name}{where}`, or set DUBLINE_WEIGHTS to a folder that has it"
+        )
 
     def _other_path(self, spec: str) -> Path:
         try:

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from pipeline import terminal
 from pipeline.cli import app
 from pipeline.transfer import Transfer
 from stages.weights import BUNDLES, REGISTRY, Weight
@@ -107,6 +108,32 @@ def test_plan_names_every_problem_and_writes_nothing(rows: Path) -> None:
     assert sorted(rows.parent.iterdir()) == before
 
 
+def test_a_row_with_two_problems_is_one_film_and_all_of_it_is_told_on_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film(tmp_path / "a.mp4", frames=12)
+    speech(tmp_path / "dub.wav", 0.4)
+    good = {"id": "a", "video": "a.mp4", "audio": "dub.wav", "output": "o.mp4", "box": BOX}
+    wrong = {"id": "b", "vidoe": "a.mp4", "audio": "dub.wav", "output": "b.mp4"}
+    gone = {"id": "c", "video": "nowhere.mp4", "audio": "dub.wav", "output": "c.mp4"}
+    rows = manifest(tmp_path / "m.jsonl", good, wrong, gone)
+    monkeypatch.setattr(terminal.out, "_width", 50)
+    for command in (["plan", rows], ["run", rows, "--work", tmp_path / "work", *FAST]):
+        done = dubline(*command)
+        assert done.exit_code == 2
+        lines = done.output.splitlines()
+        assert "line 2 (b): vidoe is not a column of a manifest: did you mean video?; video is missing" in lines
+        assert f"c: {tmp_path}/nowhere.mp4: there is no such file" in lines
+        assert "1 of 3 films" in done.output
+
+
+def test_plan_warns_of_weights_that_are_not_here(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUBLINE_WEIGHTS", str(rows.parent / "no_weights"))
+    told = dubline("plan", rows, "--config", "configs/wav2lip.yaml").output
+    assert "WARNING: this machine lacks weights; to run from here: dubline weights fetch wav2lip_gan\n" in told
+    assert "lacks weights" not in dubline("plan", rows).output
+
+
 def test_weights_list_fetch_and_verify(tmp_path: Path, weights_dir: Path) -> None:
     folder = ["--weights-dir", str(tmp_path)]
     assert "yunet" in dubline("weights", "list", *folder).output
@@ -182,7 +209,7 @@ def test_a_download_tells_how_far_it_is_every_few_seconds() -> None:
 def test_doctor_names_what_a_run_would_use() -> None:
     done = dubline("doctor")
     assert done.exit_code == 0, done.output
-    for name in ("python", "ray", "ffmpeg", "opencv", "gpu", "weights yunet", "workers of composite"):
+    for name in ("python", "ray", "ffmpeg", "opencv", "gpu", "yunet", "workers of composite"):
         assert name in done.output
 
 

@@ -1,11 +1,15 @@
 """What the driver asks a cluster before it sizes its workers."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from pipeline import connect
 
 _SCRIPT = """
 import ray
@@ -62,3 +66,37 @@ def test_a_gpu_that_is_another_job_s_or_went_with_its_machine_does_not_keep_a_ru
         check=False,
     )
     assert ended.stdout.strip() == "True", ended.stderr[-2000:]
+
+
+def test_a_long_tmpdir_is_no_place_for_ray_s_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    assert connect.session_folder() is None
+    monkeypatch.setenv("TMPDIR", "/scratch/short")
+    assert connect.session_folder() is None
+    monkeypatch.setenv("TMPDIR", "/scratch/projects/localisation/lectures/tmp")
+    assert connect.session_folder() == "/tmp/ray"
+    monkeypatch.setenv("RAY_TMPDIR", "/scratch")
+    assert connect.session_folder() is None, "Ray prefers it"
+    monkeypatch.setenv("RAY_TMPDIR", "/scratch/projects/localisation/lectures/ray")
+    with pytest.raises(ConnectionError, match="set it to a shorter one"):
+        connect.session_folder()
+
+
+def test_ray_accepts_the_sockets_of_the_longest_folder_that_is_let_pass() -> None:
+    from ray._private.utils import validate_socket_filepath
+
+    session = "/ray/session_2026-03-14_22-05-01_000318_4194304/sockets/plasma_store.1"
+    validate_socket_filepath("/" + "t" * (connect._LONGEST_FOLDER - 1) + session)
+    with pytest.raises(OSError, match="AF_UNIX"):
+        validate_socket_filepath("/" + "t" * connect._LONGEST_FOLDER + session)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://localhost:{port}", "127.0.0.1:70000"])
+def test_an_address_at_which_nobody_listens_is_told_at_once(address: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        began = time.monotonic()
+        with pytest.raises(ConnectionError, match="no Ray cluster answers there"):
+            connect.connect(address.format(port=taken.getsockname()[1]))
+    assert time.monotonic() - began < 15

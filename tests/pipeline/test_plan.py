@@ -12,6 +12,7 @@ from pipeline import Config, dub
 from pipeline.cli import app
 from pipeline.estimate import Room, disks, film_room, picture_bytes, total
 from pipeline.film import Film
+from pipeline.plan import plan_films
 from stages.media.index import index_video
 from stages.media.timeline import Timeline
 from tests.films import BOX, film, manifest, speech
@@ -99,3 +100,14 @@ def test_the_command_warns_when_it_does_not_fit(
     assert "work folder: about" in done.output
     assert "scratch on a node" in done.output
     assert not (tmp_path / "work").exists()
+
+
+def test_a_box_outside_the_picture_is_told_before_the_night(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=5)
+    speech(tmp_path / "dub.wav", 0.2)
+    row = {"id": "a", "video": "a.mp4", "audio": "dub.wav", "output": "out.mp4", "box": [0, 1080, 0, 1920]}
+    [planned] = plan_films(str(manifest(tmp_path / "m.jsonl", row)), Config(), str(tmp_path / "work"))
+    assert (
+        planned.problem
+        == "bad_row: box [0, 1080, 0, 1920] (top, bottom, left, right) is not in the picture of 320x240 px"
+    )
