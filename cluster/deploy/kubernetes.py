@@ -76,7 +76,7 @@ def raycluster(options: DeployOptions, config: Config) -> Doc:
         "apiVersion": "ray.io/v1",
         "kind": "RayCluster",
         "metadata": metadata(options),
-        "spec": {**_cluster(options, config), "authOptions": auth},
+        "spec": {**_cluster(options, config, stands=True), "authOptions": auth},
     }
 
 
@@ -154,11 +154,14 @@ def _job_spec(options: DeployOptions, config: Config) -> Doc:
         "preRunningDeadlineSeconds": min(_READY_S, max(1, _seconds(options.job.hours) // 2)),
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": 600,  # ten minutes to look at the cluster; the report is in the work folder
-        "rayClusterSpec": {**_cluster(options, config), "authOptions": {"mode": "token"}},  # KubeRay makes the token
+        "rayClusterSpec": {
+            **_cluster(options, config, stands=False),
+            "authOptions": {"mode": "token"},
+        },  # KubeRay makes the token
     }
 
 
-def _cluster(options: DeployOptions, config: Config) -> Doc:
+def _cluster(options: DeployOptions, config: Config, stands: bool) -> Doc:
     names = weight_names(options, config)
     return {
         "rayVersion": importlib.metadata.version("ray"),
@@ -175,7 +178,7 @@ def _cluster(options: DeployOptions, config: Config) -> Doc:
             "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104 - it asks for the token
             "template": head_pod(options, names),
         },
-        "workerGroupSpecs": [_group(options, group, names) for group in groups(options, config)],
+        "workerGroupSpecs": [_group(options, group, names) for group in groups(options, config, stands)],
     }
 
 

@@ -30,7 +30,7 @@ def launcher(options: DeployOptions, config: Config) -> Doc:
 
     Raises ConfigError where no machine of the cloud is known with as many cores and GPUs, and without GCP's project.
     """
-    cluster, made = options.cluster, groups(options, config)
+    cluster, made = options.cluster, groups(options, config, stands=True)
     names = weight_names(options, config)
     fetched = [shlex.join(line) for line in fetch_commands(options, names)]
     types: Doc = {"head": _node_type(options, cluster.head, {"CPU": 0}, {})}

@@ -106,8 +106,9 @@ class WorkerOptions(MachineOptions):
     """GPUs of one machine."""
     spot: bool = False
     """Machines that may be taken away at short notice, and cost less."""
-    least: int = Field(0, ge=0, le=1000)
-    """Machines that stay when there is nothing to do."""
+    least: int | None = Field(None, ge=0, le=1000)
+    """Machines that stay when there is nothing to do. Empty: for GPU machines none where a night makes its own cluster,
+    one where the cluster stands: a run takes what it finds when it starts, and without a GPU networks draw on CPUs."""
     most: int | None = Field(None, ge=0, le=1000)
     """Machines there may be; the job starts with all of them, because a run sizes its workers for what it finds.
     Empty: for CPU machines as many as feed the GPUs, up to 16."""

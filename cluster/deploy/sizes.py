@@ -61,8 +61,8 @@ class Group:
         return int(self.store_gib * _GIB)
 
 
-def groups(options: DeployOptions, config: Config) -> list[Group]:
-    """The groups of workers that there are, CPU machines first.
+def groups(options: DeployOptions, config: Config, stands: bool = False) -> list[Group]:
+    """The groups of workers that there are, CPU machines first. `stands`: the cluster is there before and after a run.
 
     Raises ConfigError where a machine has too little memory for its workers, or too few cores.
     """
@@ -75,9 +75,9 @@ def groups(options: DeployOptions, config: Config) -> list[Group]:
     )
     made = []
     if most_cpu:
-        made.append(_group("cpu", cpu, most_cpu, recipe, config))
+        made.append(_group("cpu", cpu, cpu.least or 0, most_cpu, recipe, config))
     if most_gpu:
-        made.append(_group("gpu", gpu, most_gpu, recipe, config))
+        made.append(_group("gpu", gpu, int(stands) if gpu.least is None else gpu.least, most_gpu, recipe, config))
     if not made:
         raise ConfigError("cluster: cpu.most and gpu.most are 0: there would be no machine to work")
     return made
@@ -124,7 +124,7 @@ def cache_gb(scratch_gib: int) -> int:
 def _most_cpu(cpu: WorkerOptions, fed: float, wanted: float) -> int:
     if not wanted:
         return ALONE_CPU
-    return max(1, cpu.least, min(MOST_CPU, math.ceil((wanted - fed) / (cpu.cpus - 1))))
+    return max(1, cpu.least or 0, min(MOST_CPU, math.ceil((wanted - fed) / (cpu.cpus - 1))))
 
 
 def _ray_cpus(machine: WorkerOptions) -> int:
@@ -133,7 +133,9 @@ def _ray_cpus(machine: WorkerOptions) -> int:
     return max(2, machine.cpus - kept)
 
 
-def _group(name: Literal["cpu", "gpu"], options: WorkerOptions, most: int, recipe: Recipe, config: Config) -> Group:
+def _group(
+    name: Literal["cpu", "gpu"], options: WorkerOptions, least: int, most: int, recipe: Recipe, config: Config
+) -> Group:
     ray_cpus = _ray_cpus(options)
     store = math.ceil(ray_cpus * PAYLOADS * MAX_PAYLOAD / STORE_SHARE / _GIB * 10) / 10
     hosted = options.gpus * (GPU_HOST_GIB + _weights_gib(recipe, config))
@@ -144,11 +146,9 @@ def _group(name: Literal["cpu", "gpu"], options: WorkerOptions, most: int, recip
             f"cluster.{name}.memory_gib: {memory} GiB are too few for {options.cpus} cores and {options.gpus} GPUs, "
             f"whose workers take {needed}; leave it empty, or take fewer cores"
         )
-    if options.least > most:
-        raise ConfigError(f"cluster.{name}: least ({options.least}) is more than most ({most})")
-    return Group(
-        name, options.cpus, ray_cpus, options.gpus, memory, store, options.scratch_gib, options.least, most, options
-    )
+    if least > most:
+        raise ConfigError(f"cluster.{name}: least ({least}) is more than most ({most})")
+    return Group(name, options.cpus, ray_cpus, options.gpus, memory, store, options.scratch_gib, least, most, options)
 
 
 def _weights_gib(recipe: Recipe, config: Config) -> float:

@@ -109,7 +109,7 @@ def _named_night(name: str, night_s: int) -> list[tuple[str, str]]:
         ("RuntimeDirectoryPreserve", "yes"),
         ("ExecStartPre", f"/bin/sh -c {_word(script)}"),
         ("EnvironmentFile", f"-{told}"),
-        ("ExecStartPost", f"/bin/rm {told}"),
+        ("ExecStartPost", f"/bin/rm -f {told}"),
     ]
 
 

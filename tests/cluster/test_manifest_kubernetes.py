@@ -171,6 +171,19 @@ def test_cores_that_feed_a_gpu_are_kept_from_compositing():
     assert spec["labels"] == {"dub/pool": "gpu"}
 
 
+def test_a_standing_cluster_keeps_a_gpu_for_the_run_that_looks_for_one_when_it_starts():
+    """Without, `lips.device: auto` is a CPU for the whole night."""
+
+    def kept(**gpu):
+        chosen = options(cluster={"gpu": {"most": 2, **gpu}})
+        job, stands = kubernetes.rayjob(chosen, _config(chosen)), kubernetes.raycluster(chosen, _config(chosen))
+        return [spec["workerGroupSpecs"][1]["minReplicas"] for spec in (job["spec"]["rayClusterSpec"], stands["spec"])]
+
+    assert kept() == [0, 1]
+    assert kept(least=0) == [0, 0]
+    assert kept(least=2) == [2, 2]
+
+
 def test_a_film_that_fails_makes_no_cluster_anew():
     chosen = options()
     job = kubernetes.rayjob(chosen, _config(chosen))["spec"]

@@ -90,6 +90,7 @@ def test_the_head_does_no_work_and_only_workers_are_spot(cloud):
     spot = {"aws": "InstanceMarketOptions", "gcp": "scheduling"}[cloud]
     assert (spot in types["head"]["node_config"], spot in types["cpu"]["node_config"]) == (False, True)
     assert types["gpu"]["labels"] == {"dub/pool": "gpu"}
+    assert types["gpu"]["min_workers"] == 1  # a run looks for one when it starts
 
 
 def test_the_token_goes_from_file_to_file_and_rights_are_the_machines_own():
