@@ -144,12 +144,25 @@ def _command(
         sound.stream,
         *(source[str(track.source)] for track in carried.tracks if track.source is not None),
     ]
-    options: dict[str, str] = {
+    options = {
         "c": "copy",
         "bsf:v:0": _durations(timeline),
         "map_metadata": "0",
         "map_chapters": "0",
+        **_track_options(planned),
+        **(_end_options(timeline, planned) if _ends_early(timeline) else {}),
+        **_container_options(target.suffix, carried, _codec(picture)),
     }
+    if sound.way.encoder in {"aac", "libopus"}:
+        options["b:a:0"] = f"{sound.kbps}k"
+    command = arguments(ffmpeg.output(*streams, f"file:{target}", **options), level=sound.level)
+    at = command.index(f"file:{target}")
+    return [*command[:at], *_covers(planned, scratch), *command[at:]]
+
+
+def _track_options(planned: Sequence[Track]) -> dict[str, str]:
+    """How each track is made, what is written about it, and what it is marked as."""
+    options: dict[str, str] = {}
     for place, track in enumerate(planned):
         options[f"map_metadata:s:{place}"] = f"0:s:{place}"
         options[f"c:{place}"] = track.encoder
@@ -157,32 +170,38 @@ def _command(
             options[f"disposition:{place}"] = "+".join(flag_names(track.flags)) or "0"
         else:  # ffmpeg takes the name of the file that it attaches
             options[f"metadata:s:{place}"] = f"filename={track.tags['filename']}"
-    if _ends_early(timeline):
-        end_s = float(timeline.end_pts * timeline.time_base)
-        options["t"] = f"{end_s:.6f}"  # the other tracks end with the picture,
-        for place, track in enumerate(planned):
-            if track.kind == "subtitle":  # and so does a line that began before
-                options[f"bsf:{place}"] = f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{end_s:.6f}/TB-PTS)"
-    if sound.way.encoder in {"aac", "libopus"}:
-        options["b:a:0"] = f"{sound.kbps}k"
-    if target.suffix in MATROSKA:
+    return options
+
+
+def _end_options(timeline: Timeline, planned: Sequence[Track]) -> dict[str, str]:
+    """For a picture that ends before the source's: the other tracks end with it, and so does a line begun before."""
+    end_s = f"{float(timeline.end_pts * timeline.time_base):.6f}"
+    cut = f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{end_s}/TB-PTS)"
+    return {"t": end_s, **{f"bsf:{place}": cut for place, track in enumerate(planned) if track.kind == "subtitle"}}
+
+
+def _container_options(suffix: str, carried: Carried, codec: str) -> dict[str, str]:
+    """What a container needs to be told. `codec`: the picture's."""
+    if suffix in MATROSKA:
         # A run-up that the muxer does not know of must not move the whole film: it stays before 0.
-        options["avoid_negative_ts"] = "disabled"
-    if target.suffix in {".mp4", ".mov"}:
-        # What Apple's cameras write has names of its own, which only this table of tags keeps.
-        apple = target.suffix == ".mov" and any(name.startswith("com.apple.") for name in carried.tags)
-        options["movflags"] = "+faststart+use_metadata_tags" if apple else "+faststart"
-        if _codec(picture) == "hevc":
-            options["tag:v:0"] = "hvc1"  # players of Apple's know HEVC by no other tag (media.md 3.7)
-    command = arguments(ffmpeg.output(*streams, f"file:{target}", **options), level=sound.level)
-    end = command.index(f"file:{target}")
+        return {"avoid_negative_ts": "disabled"}
+    # What Apple's cameras write has names of its own, which only this table of tags keeps.
+    apple = suffix == ".mov" and any(name.startswith("com.apple.") for name in carried.tags)
+    options = {"movflags": "+faststart+use_metadata_tags" if apple else "+faststart"}
+    if codec == "hevc":
+        options["tag:v:0"] = "hvc1"  # players of Apple's know HEVC by no other tag (media.md 3.7)
+    return options
+
+
+def _covers(planned: Sequence[Track], scratch: Path) -> list[str]:
+    """Arguments that attach Matroska's covers, their files written to `scratch`; ffmpeg-python knows none for it."""
+    given: list[str] = []
     for place, track in enumerate(planned):
         if track.cover is not None:
             file = scratch / f"cover-{place}"
             file.write_bytes(track.cover)
-            command[end:end] = ["-attach", f"file:{file}"]
-            end += 2
-    return command
+            given += ["-attach", f"file:{file}"]
+    return given
 
 
 def _ends_early(timeline: Timeline) -> bool:
