@@ -100,7 +100,6 @@ def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suff
     """
     coded = coded_as(picture, settings, suffix)
     encoder = ENCODERS[coded.encoder]
-    size = f"{picture.width}x{picture.height}"
     if suffix not in encoder.suffixes:
         raise DubError(
             "unsupported",
@@ -108,10 +107,31 @@ def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suff
             f"{' or '.join(sorted(encoder.suffixes))}",
         )
     if coded.pix_fmt not in _takes(coded.encoder):
-        others = [name for name in ENCODERS if coded.pix_fmt in _takes(name) and suffix in ENCODERS[name].suffixes]
-        advice = f"set encode.codec to {' or '.join(others)}" if others else "deliver it in another container"
+        advice = _advice(picture, coded.pix_fmt, suffix)
         raise DubError("unsupported", f"{path}: {coded.encoder} does not encode {picture.pix_fmt}; {advice}")
-    layout = FORMATS.get(coded.pix_fmt)
+    _check_size(path, picture, coded, suffix)
+    _check_range(path, picture, coded)
+    if (coded.width, coded.height) == (picture.width, picture.height):
+        return []
+    return [
+        f"the picture is {coded.width}x{coded.height} and not {picture.width}x{picture.height}, "
+        f"its last column or row repeated: {coded.encoder} takes no odd sizes"
+    ]
+
+
+def _advice(picture: Picture, pix_fmt: str, suffix: str) -> str:
+    """Which encoders take a picture that another one refuses."""
+    others = [
+        name
+        for name, other in ENCODERS.items()
+        if suffix in other.suffixes and pix_fmt in _takes(name) and min(picture.width, picture.height) >= other.least_px
+    ]
+    return f"set encode.codec to {' or '.join(others)}" if others else "deliver it in another container"
+
+
+def _check_size(path: Path, picture: Picture, coded: Coded, suffix: str) -> None:
+    encoder, layout = ENCODERS[coded.encoder], FORMATS.get(coded.pix_fmt)
+    size = f"{picture.width}x{picture.height}"
     cut = layout is not None and (coded.width % (1 << layout.shift_x) or coded.height % (1 << layout.shift_y))
     if encoder.even and cut:
         raise DubError(
@@ -119,22 +139,23 @@ def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suff
             f"{path}: {coded.encoder} refuses the odd size {size} in {picture.pix_fmt}; "
             "set encode.odd_size to pad, or encode.codec to ffv1",
         )
-    if min(picture.width, picture.height) < encoder.least_px:
-        raise DubError("unsupported", f"{path}: {coded.encoder} refuses the size {size}; set encode.codec to ffv1")
-    tags = {picture.matrix, picture.primaries, picture.transfer}
-    tagged = encoder.lone_tags or UNTAGGED not in tags
+    if min(coded.width, coded.height) < encoder.least_px:
+        raise DubError(
+            "unsupported",
+            f"{path}: {coded.encoder} refuses the size {size}, no side may be shorter than {encoder.least_px} px; "
+            + _advice(picture, coded.pix_fmt, suffix),
+        )
+
+
+def _check_range(path: Path, picture: Picture, coded: Coded) -> None:
+    encoder = ENCODERS[coded.encoder]
+    tagged = encoder.lone_tags or UNTAGGED not in {picture.matrix, picture.primaries, picture.transfer}
     full = range_of(picture.color_range, picture.pix_fmt) == ColorRange.JPEG
     if full and not (encoder.full_range and tagged):
         # Taken for limited range, the film would come out with less contrast or more than it had.
         raise DubError(
             "unsupported", f"{path}: {coded.encoder} cannot say full range here; set encode.codec to libx264 or libx265"
         )
-    if (coded.width, coded.height) == (picture.width, picture.height):
-        return []
-    return [
-        f"the picture is {coded.width}x{coded.height} and not {size}, its last column or row repeated: "
-        f"{coded.encoder} takes no odd sizes"
-    ]
 
 
 def _takes(encoder: str) -> set[str]:

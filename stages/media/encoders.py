@@ -7,7 +7,11 @@ _X264_CRF_MOST: Final = 51
 _VPX_CRF_MOST: Final = 63
 _SVT_FPS_MOST: Final = 240
 """SVT-AV1 refuses to open for more; it only plans its bit rate by it."""
-_SVT_LEAST_PX: Final = 4
+# The shortest side that each encodes whatever the other is, tried one by one. Below, ffv1 and x265 do not open, and
+# SVT-AV1 waits for itself for ever where the other side is longer than 64 px.
+_FFV1_LEAST_PX: Final = 10
+_X265_LEAST_PX: Final = 16
+_SVT_LEAST_PX: Final = 32
 
 # x264's presets in the words of the others. libvpx's `good` deadline knows speeds 0 to 5, and its guide
 # (trac.ffmpeg.org/wiki/Encode/VP9) has 2 for everyday use; SVT-AV1 goes to 13, with 4 to 6 for patience and 10 as
@@ -63,11 +67,13 @@ _NEW: Final = frozenset({".mp4", ".mkv", ".webm"})
 _WEBM: Final = frozenset({".webm"})
 ENCODERS: Final = {
     "libx264": Encoder("h264", _ALL, _ALL, even=True),
-    "libx265": Encoder("hevc", _ALL, _ALL, even=True),
+    "libx265": Encoder("hevc", _ALL, _ALL, even=True, least_px=_X265_LEAST_PX),
     "libvpx-vp9": Encoder("vp9", _NEW, _WEBM),
     "libsvtav1": Encoder("av1", _NEW, _WEBM, least_px=_SVT_LEAST_PX, most_fps=_SVT_FPS_MOST),
     "prores_ks": Encoder("prores", frozenset({".mov", ".mkv"}), frozenset({".mov"}), full_range=False, lone_tags=False),
-    "ffv1": Encoder("ffv1", frozenset({".mp4", ".mkv"}), frozenset({".mp4", ".mkv"}), lone_tags=False),
+    "ffv1": Encoder(
+        "ffv1", frozenset({".mp4", ".mkv"}), frozenset({".mp4", ".mkv"}), least_px=_FFV1_LEAST_PX, lone_tags=False
+    ),
 }
 
 

@@ -230,6 +230,21 @@ def test_one_crf_is_about_one_quality(tmp_path: Path) -> None:
     assert min(made.values()) > 38, made
 
 
+@pytest.mark.parametrize("codec", list(ENCODERS))
+def test_the_shortest_side_is_encoded_and_a_shorter_one_refused(tmp_path: Path, codec: str) -> None:
+    """x265 and ffv1 did not open for less (`internal`), SVT-AV1 never came back."""
+    least, settings, suffix = ENCODERS[codec].least_px, EncodeSettings(codec=codec), HOME.get(codec, ".mp4")
+    pix_fmt = TAKES[codec][-1]
+    for size in [(max(2, least), max(2, least)), (130, max(2, least)), (max(2, least), 300)]:
+        of = picture(pix_fmt, size)
+        assert check_encodable(tmp_path, of, settings, suffix) == []
+        write(tmp_path / "a.mp4", codec, steady(1), of, flat)
+    if least > 1:
+        with pytest.raises(DubError, match=f"shorter than {least} px; set encode.codec to lib") as refusal:
+            check_encodable(tmp_path, picture("yuv420p", (130, least - 2)), settings, suffix)
+        assert refusal.value.code == "unsupported"
+
+
 @pytest.mark.parametrize("codec", ["libvpx-vp9", "libsvtav1", "ffv1"])
 def test_odd_sizes_are_kept_by_encoders_that_take_them(tmp_path: Path, codec: str) -> None:
     of = picture(size=(65, 49))
