@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 import pipeline
 import stages
-from pipeline.config import load_config
+from pipeline.config import load_config, preset
 from pipeline.locate import base_of
 from pipeline.manifest import ManifestError, read_manifest
 from stages.errors import DubError
@@ -85,7 +85,7 @@ def upload(
         else:
             command.append(manifest)
         if config is not None and storage.is_local(config):
-            files.append(_take(config, folder))
+            files.append(_take(preset(config), folder))
             command += ["--config", f"{_FILES}/{files[-1].name}"]
         elif config is not None:
             command += ["--config", config]

@@ -1,8 +1,9 @@
 """The settings of a run: every stage's own, composed; presets in configs/*.yaml; `--set a.b=value` on top."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, field_validator
 
@@ -22,6 +23,9 @@ from stages.mux.settings import MuxSettings
 from stages.settings import Settings
 from stages.speech.settings import SpeechSettings
 from stages.split.settings import SplitSettings
+
+_PRESETS: Final = (Path(__file__).resolve().parents[1] / "configs", Path(sys.prefix) / "share" / "dubline" / "configs")
+"""Of a checkout, and of an installed package."""
 
 
 class RunSettings(Settings):
@@ -123,22 +127,34 @@ class Config(Settings):
     @field_validator("lips")
     @classmethod
     def _known(cls, lips: LipsSettings) -> LipsSettings:
-        check_generator(lips.generator)
+        try:
+            check_generator(lips.generator)
+        except ValueError as error:
+            raise ValueError(f"generator {error}") from error
         return lips
 
 
+def preset(path: str) -> str:
+    """A config's path or URL; for `configs/NAME.yaml` that is not in the current folder, where dubline has its own."""
+    if not is_local(path) or local_path(path).exists() or Path(path).parent != Path("configs"):
+        return path
+    return next((str(own) for folder in _PRESETS if (own := folder / Path(path).name).is_file()), path)
+
+
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The config of a YAML file, a path or URL (none: all defaults), with `a.b=value` overrides.
+    """The config of a YAML file, a path, URL or preset (none: all defaults), with `a.b=value` overrides.
 
     Raises ConfigError naming every problem with its dotted path, and the nearest known key.
     """
     values: object = {}
     if path is not None:
         try:
-            values = parse_yaml(read_bytes(str(path)).decode()) or {}
+            values = parse_yaml(read_bytes(preset(str(path))).decode()) or {}
         except FileNotFoundError as error:
             raise ConfigError(f"{path}: there is no such config file") from error
-        except (OSError, ValueError, ConfigError) as error:
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold keys like `lips:`, not a {type(values).__name__}")

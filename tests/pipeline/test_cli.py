@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 from pipeline import terminal
 from pipeline.cli import app
+from pipeline.config import load_config
+from pipeline.overrides import ConfigError
 from pipeline.transfer import Transfer
 from stages.weights import BUNDLES, REGISTRY, Weight
 from tests.films import BOX, film, manifest, speech
@@ -57,6 +59,8 @@ def test_every_film_delivered_is_0(rows: Path) -> None:
         (["nowhere.jsonl"], "nowhere.jsonl"),
         (["{rows}", "--set", "lips.generater=wav2lip"], "did you mean lips.generator?"),
         (["{rows}", "--set", "encode.crf=high"], "encode.crf"),
+        (["{rows}", "--set", "lips.generator=wave2lip"], "lips: generator must be mouthwarp or wav2lip"),
+        (["{rows}", "--config", "{rows}"], "films.jsonl: is not YAML: expected"),
         (["{rows}", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["{rows}", "--config", "configs/wav2lip.yaml"], "dubline weights fetch wav2lip_gan"),
     ],
@@ -235,3 +239,15 @@ def test_brackets_in_names_and_messages_are_printed_as_they_are(tmp_path: Path) 
     told = "".join(done.output.split())
     assert "x[/de]y[de].mp4" in told
     assert "[top,bottom,left,right]" in "".join(c for c in told if c not in "│┃")
+
+
+def test_presets_are_found_from_any_folder_and_one_s_own_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_config("configs/wav2lip.yaml").lips.generator == "wav2lip"
+    with pytest.raises(ConfigError, match="there is no such config file"):
+        load_config("elsewhere/wav2lip.yaml")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/wav2lip.yaml").write_text("lips: {generator: musetalk}")
+    assert load_config("configs/wav2lip.yaml").lips.generator == "musetalk"
