@@ -52,6 +52,17 @@ def paint(
         if settings.blend == "seamless":
             pixels = _seamless(colour.to_bgr(frame, region), face, share, box, region)
         share = share * np.float32(weight)  # 1 changes no value of it
+    _into_planes(frame, region, pixels, share, colour, mixed=alpha is not None)
+    return region
+
+
+def _into_planes(
+    frame: VideoFrame, region: Region, pixels: U8, share: F32, colour: RegionColour, *, mixed: bool
+) -> None:
+    """Mix `share` [h, w] of `pixels`, uint8 [h, w, 3] BGR, both upright, into the region's Y, Cb and Cr.
+
+    `mixed`: the pixels hold the film already, and `share` is 0 or 1.
+    """
     frame.make_writable()
     share = colour.turned_back(share)
     layout = FORMATS[frame.format.name]
@@ -59,13 +70,11 @@ def paint(
     # At the edge of a picture of odd size the last chroma samples have half their pixels.
     whole = np.pad(share, ((0, -share.shape[0] % sy), (0, -share.shape[1] % sx)), "edge")
     chroma = chroma_mask(whole, sx, sy)
-    if alpha is not None:  # mixed already: a sample is replaced as soon as one of its pixels is painted
+    if mixed:  # a sample is replaced as soon as one of its pixels is painted
         chroma = np.ceil(chroma)
-    for target, source, by in zip(
-        colour.planes(frame, region), colour.from_bgr(pixels), (share, chroma, chroma), strict=True
-    ):
+    shares = (share, chroma, chroma)
+    for target, source, by in zip(colour.planes(frame, region), colour.from_bgr(pixels), shares, strict=True):
         mix(target, source, by)
-    return region
 
 
 def mix(target: Plane, source: Plane, weight: F32) -> None:

@@ -75,16 +75,8 @@ class Crops:
         film = _Film(video, timeline.index, cast.on_source(timeline.source, len(timeline.index)))
         stack, located = self._cut(film, frames, cache)
         if not np.array_equal(frames, shown):  # a source frame that is shown twice is cut out once
-            stack = FaceStack(
-                shown,
-                stack.pixels[again],
-                stack.boxes[again],
-                stack.landmarks[again],
-                stack.weight,
-                None if stack.context is None else stack.context[again],
-                None if stack.context_boxes is None else stack.context_boxes[again],
-            )
-        return Cut(replace(stack, weight=cast.weight[shown]), located)
+            stack = stack.pick(again)
+        return Cut(replace(stack, frames=shown, weight=cast.weight[shown]), located)
 
     def _cut(self, film: _Film, frames: I64, cache: LandmarkCache) -> tuple[FaceStack, int]:
         """The same for source frames, ascending, on the source's grid."""

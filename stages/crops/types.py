@@ -4,7 +4,7 @@ The full frame is the upright picture, as a player shows it (`stages.media.uprig
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,12 +68,20 @@ class FaceStack:
         size = (self.boxes[:, 2:] - self.boxes[:, :2])[:, None].astype(np.float32)
         return (self.landmarks - low) * (np.float32(self.pixels.shape[1]) / size)
 
+    def pick(self, items: I64) -> "FaceStack":
+        """The items at these places [k], in this order; one may be picked twice."""
+        return FaceStack(**{name: array[items] for name, array in self._given().items()})
+
     def to_bytes(self) -> bytes:
         """The row's payload."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return pack({name: array for name, array in given.items() if array is not None})
+        return pack(self._given())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "FaceStack":
         """Read a payload."""
         return cls(**unpack(data))  # type: ignore[arg-type]
+
+    def _given(self) -> dict[str, Any]:
+        """The arrays that there are, by name."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: array for name, array in arrays.items() if array is not None}
