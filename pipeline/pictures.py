@@ -5,7 +5,6 @@ delivered.
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from stages.arrays import F32, F64, U8, Bool
 from stages.media.decode import read_frames
 from stages.media.index import Picture, VideoIndex
 from stages.media.planes import RegionColour
+from stages.media.ranges import MediaSource
 from stages.media.settings import MediaSettings
 
 MOMENTS = 3
@@ -54,7 +54,7 @@ def painted_ranges(painted: Bool, times: F64, end_s: float, most: int = 300) -> 
     return [[round(float(a), 3), round(float(b), 3)] for a, b in zip(starts, ends, strict=True)]
 
 
-def cut(video: Path, index: VideoIndex, frames: Sequence[int], boxes: F32, media: MediaSettings) -> list[bytes]:
+def cut(video: MediaSource, index: VideoIndex, frames: Sequence[int], boxes: F32, media: MediaSettings) -> list[bytes]:
     """JPEGs of the faces in some frames, at most 360 px wide, upright, with square pixels.
 
     `frames`: numbers on the grid of `video`. `boxes`: float32 [n, 4] x0, y0, x1, y1 px of its upright

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from pipeline.film import Film
 from pipeline.job import Job
 from stages.errors import DubError
+from stages.media.ranges import MediaSource
 from stages.mux.settings import MuxSettings
 from stages.mux.tracks import delivered_as
 
@@ -33,7 +33,7 @@ def mkv_taken(films: Iterable[Film]) -> set[str]:
     return {film for film, mkv in others.items() if mkv in named or wanted[mkv] > 1}
 
 
-def place(job: Job, video: Path, settings: MuxSettings) -> Job:
+def place(job: Job, video: MediaSource, settings: MuxSettings) -> Job:
     """The job with its output where it is really delivered, and a note when that is not where its row says.
 
     Raises DubError `bad_row` when another row, or this one, names that file.

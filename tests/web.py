@@ -24,6 +24,8 @@ class Site:
     """Bytes that the answer to a range lacks."""
     hangs: bool = False
     """Whether it never answers a GET."""
+    busy_after: int | None = None
+    """GETs after which each is answered 503."""
     url: str = ""
     sent: int = 0
     """Bytes of files that went out."""
@@ -34,13 +36,18 @@ class Site:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # 40 ms a request
     server: "_Server"
 
     def log_message(self, *_: object) -> None:
         pass
 
+    @property
+    def _file(self) -> str:
+        return self.path.partition("?")[0]
+
     def do_HEAD(self) -> None:
-        site, path = self.server.site, self.path
+        site, path = self.server.site, self._file
         site.asked.append("HEAD")
         if path not in site.files:
             self.send_error(404)
@@ -55,10 +62,13 @@ class _Handler(BaseHTTPRequestHandler):
             site.over.wait(60)
             self.close_connection = True
             return
-        if self.path not in site.files:
+        if site.busy_after is not None and sum(each[:3] == "GET" for each in site.asked) > site.busy_after:
+            self.send_error(503)
+            return
+        if self._file not in site.files:
             self.send_error(404)
             return
-        data = site.files[self.path]
+        data = site.files[self._file]
         if asked and site.ranges:
             start, end = int(asked[1]), min(int(asked[2]) + 1, len(data))
             data = data[start : end - site.shorter]
@@ -85,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(length))
         if site.etags:
-            self.send_header("ETag", f'"{hash(site.files[self.path]):x}"')
+            self.send_header("ETag", f'"{hash(site.files[self._file]):x}"')
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()

@@ -20,6 +20,7 @@ from stages.errors import DubError
 from stages.faces.types import CellFaces
 from stages.media import storage
 from stages.media.node_cache import localize
+from stages.media.ranges import read_from
 from stages.media.timeline import Timeline
 from stages.speech.hearing import Windows, windows_of
 from stages.speech.samples import Samples
@@ -75,7 +76,7 @@ class MakeCast(Step):
     def _copies(self, job: Job, timeline: Timeline, cast: Cast) -> Copies:
         if self.config.encode.render == "full" or timeline.excerpt:
             return Copies()
-        return choose_copies(localize(job.video), job, timeline, self.gops(job), cast.painted, self.config)
+        return choose_copies(read_from(job.video), job, timeline, self.gops(job), cast.painted, self.config)
 
     def _cast(self, job: Job, timeline: Timeline) -> Cast:
         index = timeline.index

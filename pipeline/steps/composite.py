@@ -13,7 +13,7 @@ from stages.composite.composite import Composite
 from stages.crops.types import FaceStack
 from stages.errors import DubError
 from stages.media import storage
-from stages.media.node_cache import localize
+from stages.media.ranges import read_from
 
 
 class PaintSegment(Step):
@@ -44,7 +44,7 @@ class PaintSegment(Step):
 
     def write(self, row: Row, job: Job, key: str, patches: FaceStack | None) -> dict[str, int]:
         """Make the segment of a row's frames and its marker, which is written last."""
-        video = localize(job.video)
+        video = read_from(job.video)
         with storage.publishing(self.work.segment(job.video_key, key), ".mp4") as partial:
             made = self.stage(
                 video, self.timeline(job), row.start, row.end, patches, partial, job.film.suffix, self.seam(job)

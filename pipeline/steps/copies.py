@@ -1,7 +1,6 @@
 """What of a film is copied instead of encoded (`encode.render`), and why not where nothing is."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.job import Job
@@ -9,6 +8,7 @@ from stages.arrays import Bool
 from stages.cast.plan import Range, copied_ranges
 from stages.media.encode import encoder_for
 from stages.media.gops import Gops
+from stages.media.ranges import MediaSource
 from stages.media.seam import Seam, copy_problem, plan_seam
 from stages.media.timeline import Timeline
 
@@ -29,7 +29,9 @@ class Copies:
     """Why nothing is copied, for the report."""
 
 
-def choose_copies(video: Path, job: Job, timeline: Timeline, gops: Gops, painted: Bool, config: Config) -> Copies:
+def choose_copies(
+    video: MediaSource, job: Job, timeline: Timeline, gops: Gops, painted: Bool, config: Config
+) -> Copies:
     """Decide for a film with this cast. `painted` [m] on the output's grid.
 
     Raises DubError `unsupported` when the config asks for smart rendering and the film does not allow it.

@@ -12,7 +12,7 @@ from stages.crops.crops import Crops
 from stages.crops.landmarks.settings import build as build_landmarker
 from stages.crops.landmarks.types import Landmarker
 from stages.crops.track import LandmarkCache
-from stages.media.node_cache import localize
+from stages.media.ranges import read_from
 
 
 class CutCrops(Step):
@@ -35,7 +35,7 @@ class CutCrops(Step):
             return
         stage = Crops(self.config.crops, self.config.media, self.landmarker, self.recipe(job).crop)
         cache = LandmarkCache(self.work.landmarks(job.video_key), keys.landmarks_key(self.config, self.weights))
-        video = localize(job.video)
+        video = read_from(job.video)
         cut = stage(video, self.timeline(job), self.cast(job), row.start, row.end, cache)
         assert cut.stack is not None
         yield replace(row, payload=cut.stack.to_bytes()).with_facts(landmarks_located=cut.located)

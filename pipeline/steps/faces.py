@@ -11,7 +11,7 @@ from pipeline.steps.base import Step, film_cells
 from stages.faces.faces import Faces
 from stages.media import storage
 from stages.media.decode import read_frames
-from stages.media.node_cache import localize
+from stages.media.ranges import read_from
 
 
 class FindFaces(Step):
@@ -33,7 +33,7 @@ class FindFaces(Step):
         url = self.work.cell(job.video_key, row.start, row.end, self.stage.key)
         hit = storage.exists(url)
         if not hit:
-            video = localize(job.video)
+            video = read_from(job.video)
             found = self.stage(row.start, row.end, read_frames(video, index, row.start, row.end, self.config.media))
             storage.write_bytes(url, found.to_bytes())
             row = row.with_facts(faces=len(found.frames), looked=len(found.looked))

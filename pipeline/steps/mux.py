@@ -19,6 +19,7 @@ from stages.media import storage
 from stages.media.encode import check_encodable, check_segment
 from stages.media.index import VideoIndex
 from stages.media.node_cache import localize
+from stages.media.ranges import MediaSource, read_from
 from stages.mux.copied import Copied, Piece, Source
 from stages.mux.mux import Dub, mux_film
 from stages.mux.smart import Smart
@@ -64,7 +65,7 @@ class MuxFilm(Step):
             not_finite=bool(heard.get("replaced")),
             background=None if film.background is None else localize(film.background),
         )
-        timeline, video = self.timeline(job), localize(job.video)
+        timeline, video = self.timeline(job), read_from(job.video)
         pictures: list[dict[str, Any]] = []
 
         def look(finished: Path, grid: VideoIndex) -> None:
@@ -143,8 +144,7 @@ class MuxFilm(Step):
 
     def _reshaped(self, job: Job) -> list[str]:
         """What the encoder asked of the picture."""
-        video = localize(job.video)
-        return check_encodable(video, self.index(job).picture, self.config.encode, job.film.suffix)
+        return check_encodable(read_from(job.video), self.index(job).picture, self.config.encode, job.film.suffix)
 
     def _passed_through(self, job: Job, shards: list[str]) -> dict[str, Mapping[str, Any]]:
         """What this run passed through of a film, by the shards' keys; a painted segment goes before."""
@@ -183,7 +183,13 @@ class MuxFilm(Step):
         return {"length_s": round(end_s, 3), "painted_s": painted_ranges(painted, times, end_s)}
 
     def _pictures(
-        self, job: Job, plan: dict[str, Any], passed: Container[str], video: Path, finished: Path, made: VideoIndex
+        self,
+        job: Job,
+        plan: dict[str, Any],
+        passed: Container[str],
+        video: MediaSource,
+        finished: Path,
+        made: VideoIndex,
     ) -> Iterator[dict[str, Any]]:
         """Cut the film's pictures into the work folder. `finished` has the frames of the output's grid."""
         times, media = self._clock(job)[0], self.config.media

@@ -19,6 +19,7 @@ from stages.media.decode import check_supported, first_frame
 from stages.media.encode import check_encodable, encoder_for
 from stages.media.index import VideoIndex, index_video
 from stages.media.node_cache import localize
+from stages.media.ranges import read_from
 from stages.media.seam import plan_seam
 from stages.media.still import is_still, write_still
 from stages.mux.containers import check_deliverable
@@ -45,7 +46,7 @@ class Split(Step):
         Roots(self.config.run.roots).check_film(film)
         job = self._see(job)
         index = self._index(job.video, job.video_key)
-        video = localize(job.video)
+        video = read_from(job.video)
         check_supported(video, index, first_frame(video, index, self.config.media))
         job = place(job, video, self.config.mux)
         film = job.film
@@ -57,8 +58,10 @@ class Split(Step):
         job = job.model_copy(update={"notes": (*job.notes, *self._heard(job))})
         timeline = self.timeline(job)
         check_film_background(film, timeline, self.config.media.limits)
-        if self.config.encode.render == "smart" and not timeline.excerpt:
-            plan_seam(video, index, self.gops(job), encoder, self.config.encode.crf)
+        if self.config.encode.render != "full" and not timeline.excerpt:
+            gops = self.gops(job)  # all of the film is read for it, and here is where it was indexed
+            if self.config.encode.render == "smart":
+                plan_seam(video, index, gops, encoder, self.config.encode.crf)
         job = job.model_copy(update={"film_key": keys.film_key(job, self.config, self.weights)})
         # Written by every run that has the film: what `clean` tells the last use by.
         write_json(self.work.used(job.film_key), {"video": job.video_key, "speech": job.speech_key})

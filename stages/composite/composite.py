@@ -15,6 +15,7 @@ from stages.media.encode import EncodeSettings, SegmentWriter, check_segment
 from stages.media.mapped import read_mapped
 from stages.media.parallel import ahead, map_ordered
 from stages.media.planes import RegionColour
+from stages.media.ranges import MediaSource
 from stages.media.seam import Seam
 from stages.media.settings import MediaSettings
 from stages.media.timeline import Timeline
@@ -44,7 +45,7 @@ class Composite:
 
     def __call__(
         self,
-        video: Path,
+        video: MediaSource,
         timeline: Timeline,
         start: int,
         end: int,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from stages.crops.types import CONTEXT_PX, CropWish, FaceStack
 from stages.media.decode import read_frames
 from stages.media.index import VideoIndex
 from stages.media.planes import SEES_PX, RegionColour
+from stages.media.ranges import MediaSource
 from stages.media.settings import MediaSettings
 from stages.media.timeline import Timeline
 
@@ -43,7 +43,7 @@ class Cut:
 class _Film:
     """What is cut from, on the source's own grid of frames."""
 
-    video: Path
+    video: MediaSource
     index: VideoIndex
     cast: Cast
 
@@ -66,7 +66,9 @@ class Crops:
         self._batch = -(-_BATCH // own) * own
         cv2.setNumThreads(1)
 
-    def __call__(self, video: Path, timeline: Timeline, cast: Cast, start: int, end: int, cache: LandmarkCache) -> Cut:
+    def __call__(
+        self, video: MediaSource, timeline: Timeline, cast: Cast, start: int, end: int, cache: LandmarkCache
+    ) -> Cut:
         """Crops and landmarks of the output frames [start, end). `cast`: the whole output's."""
         shown = np.flatnonzero(cast.painted[start:end]) + start
         if not len(shown):

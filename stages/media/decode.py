@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
@@ -15,6 +14,7 @@ from stages.errors import DubError
 from stages.media.index import VideoIndex
 from stages.media.open import open_media, video_stream
 from stages.media.planes import FORMATS
+from stages.media.ranges import MediaSource
 from stages.media.settings import MediaSettings
 from stages.media.upright import rotation_of
 
@@ -23,7 +23,7 @@ _ENTRIES = 4  # keyframes tried before the film's beginning; one step back is en
 
 
 def read_frames(
-    path: Path, index: VideoIndex, start: int, end: int, settings: MediaSettings | None = None
+    source: MediaSource, index: VideoIndex, start: int, end: int, settings: MediaSettings | None = None
 ) -> Iterator[tuple[int, VideoFrame]]:
     """The decoded frames [start, end) of the film's grid, each with its number; every one exactly once.
 
@@ -37,8 +37,8 @@ def read_frames(
     if not 0 <= start < end <= len(index):
         raise ValueError(f"range [{start}, {end}) of {len(index)} frames")
     entries = index.keyframes[index.keyframes <= start][::-1][:_ENTRIES].tolist()
-    with open_media(path, settings.limits) as container:
-        stream = video_stream(container, path)
+    with open_media(source, settings.limits) as container:
+        stream = video_stream(container, source)
         stream.codec_context.thread_type = "AUTO"  # SLICE, the default, is 1.5 times slower (media.md 7.4)
         stream.codec_context.thread_count = settings.decode_threads
         for entry in [*entries, None]:
@@ -47,18 +47,18 @@ def read_frames(
             if first is not None and first[0] == start:
                 break
         else:
-            raise DubError("decode_error", f"{path}: frame {start} cannot be decoded; the file is damaged there")
+            raise DubError("decode_error", f"{source}: frame {start} cannot be decoded; the file is damaged there")
         wanted = start
         for number, frame in chain([first], frames):
             if number != wanted:
                 break
-            _check_alike(path, index, number, frame)
-            _check_frame(path, number, frame)
+            _check_alike(source, index, number, frame)
+            _check_frame(source, number, frame)
             yield number, frame
             wanted += 1
             if wanted == end:
                 return
-        raise DubError("decode_error", f"{path}: frame {wanted} is missing or damaged; copy the file again")
+        raise DubError("decode_error", f"{source}: frame {wanted} is missing or damaged; copy the file again")
 
 
 def _frames_from(
@@ -95,7 +95,7 @@ def _sound(frames: Iterator[tuple[int, VideoFrame]], index: VideoIndex) -> Itera
             yield held.popleft()
 
 
-def _check_alike(path: Path, index: VideoIndex, number: int, frame: VideoFrame) -> None:
+def _check_alike(source: MediaSource, index: VideoIndex, number: int, frame: VideoFrame) -> None:
     """A stream may change its pictures midway; the encoder and the boxes cannot."""
     picture = index.picture
     now = (frame.width, frame.height, frame.format.name, rotation_of(frame))
@@ -105,7 +105,7 @@ def _check_alike(path: Path, index: VideoIndex, number: int, frame: VideoFrame) 
             f"{width}x{height} {pix_fmt}" + (f" turned by {turn} degrees" if turn else "")
             for width, height, pix_fmt, turn in (before, now)
         )
-        raise DubError("unsupported", f"{path}: the picture changes from {change} at frame {number}; split it there")
+        raise DubError("unsupported", f"{source}: the picture changes from {change} at frame {number}; split it there")
 
 
 def _land_on(container: InputContainer, stream: VideoStream, index: VideoIndex, entry: int) -> bool:
@@ -124,12 +124,12 @@ def _land_on(container: InputContainer, stream: VideoStream, index: VideoIndex, 
     return landed
 
 
-def first_frame(path: Path, index: VideoIndex, settings: MediaSettings | None = None) -> VideoFrame:
+def first_frame(source: MediaSource, index: VideoIndex, settings: MediaSettings | None = None) -> VideoFrame:
     """The film's first frame: its side data tells what the container's header does not."""
-    return next(iter(read_frames(path, index, 0, 1, settings)))[1]
+    return next(iter(read_frames(source, index, 0, 1, settings)))[1]
 
 
-def check_supported(path: Path, index: VideoIndex, frame: VideoFrame) -> None:
+def check_supported(source: MediaSource, index: VideoIndex, frame: VideoFrame) -> None:
     """Refuse what would come out wrong instead of delivering it: DubError `unsupported` says what, and what to do.
 
     `frame` is the film's first frame. What single frames say of themselves, `read_frames` tells in the same words.
@@ -138,29 +138,29 @@ def check_supported(path: Path, index: VideoIndex, frame: VideoFrame) -> None:
     if picture.pix_fmt not in FORMATS:
         raise DubError(
             "unsupported",
-            f"{path}: pictures in {picture.pix_fmt} are not painted; encode it in one of {', '.join(FORMATS)} first",
+            f"{source}: pictures in {picture.pix_fmt} are not painted; encode it in one of {', '.join(FORMATS)} first",
         )
     # Dolby Vision may be tagged as SDR, and its colours mean something else.
     if any(frame.side_data.get(name) is not None for name in ("DOVI_RPU_BUFFER", "DOVI_METADATA")):
-        raise DubError("unsupported", f"{path}: Dolby Vision; {_TO_SDR}")
+        raise DubError("unsupported", f"{source}: Dolby Vision; {_TO_SDR}")
     if picture.transfer in _HDR:
-        raise DubError("unsupported", f"{path}: HDR ({_HDR[picture.transfer]}); {_TO_SDR}")
+        raise DubError("unsupported", f"{source}: HDR ({_HDR[picture.transfer]}); {_TO_SDR}")
     if picture.matrix in _STRANGE_MATRICES:
         raise DubError(
             "unsupported",
-            f"{path}: colours in {_STRANGE_MATRICES[picture.matrix]}; convert it to BT.709 first "
+            f"{source}: colours in {_STRANGE_MATRICES[picture.matrix]}; convert it to BT.709 first "
             "(ffmpeg -i IN -vf scale=out_color_matrix=bt709 -colorspace bt709 -c:a copy OUT.mp4)",
         )
     if picture.interlaced:
-        raise DubError("unsupported", f"{path}: interlaced, by its header; {_TO_PROGRESSIVE}")
+        raise DubError("unsupported", f"{source}: interlaced, by its header; {_TO_PROGRESSIVE}")
 
 
-def _check_frame(path: Path, number: int, frame: VideoFrame) -> None:
+def _check_frame(source: MediaSource, number: int, frame: VideoFrame) -> None:
     """What one frame says of itself, whatever the header says."""
     if frame.interlaced_frame:
-        raise DubError("unsupported", f"{path}: frame {number} is interlaced; {_TO_PROGRESSIVE}")
+        raise DubError("unsupported", f"{source}: frame {number} is interlaced; {_TO_PROGRESSIVE}")
     if frame.color_trc in _HDR:
-        raise DubError("unsupported", f"{path}: frame {number} is HDR ({_HDR[frame.color_trc]}); {_TO_SDR}")
+        raise DubError("unsupported", f"{source}: frame {number} is HDR ({_HDR[frame.color_trc]}); {_TO_SDR}")
 
 
 _HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}

@@ -23,6 +23,7 @@ from stages.media.ladder import dts_ladder
 from stages.media.open import open_media, video_stream
 from stages.media.planes import FORMATS, PLAIN_NAMES, fill, planes, range_of
 from stages.media.priority import kept_priority
+from stages.media.ranges import MediaSource
 from stages.media.seam import Seam
 from stages.media.settings import TRUSTED
 from stages.settings import Settings
@@ -93,7 +94,7 @@ def coded_as(picture: Picture, settings: EncodeSettings, suffix: str) -> Coded:
     return Coded(name, width, height, pix_fmt)
 
 
-def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suffix: str) -> list[str]:
+def check_encodable(source: MediaSource, picture: Picture, settings: EncodeSettings, suffix: str) -> list[str]:
     """Refuse before any work what the encoder would refuse at the first frame: DubError `unsupported`.
 
     Returns what a reader of the report must know of the delivered picture.
@@ -103,14 +104,14 @@ def check_encodable(path: Path, picture: Picture, settings: EncodeSettings, suff
     if suffix not in encoder.suffixes:
         raise DubError(
             "unsupported",
-            f"{path}: {suffix} cannot carry {encoder.codec}; set encode.codec to auto, or deliver as "
+            f"{source}: {suffix} cannot carry {encoder.codec}; set encode.codec to auto, or deliver as "
             f"{' or '.join(sorted(encoder.suffixes))}",
         )
     if coded.pix_fmt not in _takes(coded.encoder):
         advice = _advice(picture, coded.pix_fmt, suffix)
-        raise DubError("unsupported", f"{path}: {coded.encoder} does not encode {picture.pix_fmt}; {advice}")
-    _check_size(path, picture, coded, suffix)
-    _check_range(path, picture, coded)
+        raise DubError("unsupported", f"{source}: {coded.encoder} does not encode {picture.pix_fmt}; {advice}")
+    _check_size(source, picture, coded, suffix)
+    _check_range(source, picture, coded)
     if (coded.width, coded.height) == (picture.width, picture.height):
         return []
     return [
@@ -129,32 +130,33 @@ def _advice(picture: Picture, pix_fmt: str, suffix: str) -> str:
     return f"set encode.codec to {' or '.join(others)}" if others else "deliver it in another container"
 
 
-def _check_size(path: Path, picture: Picture, coded: Coded, suffix: str) -> None:
+def _check_size(source: MediaSource, picture: Picture, coded: Coded, suffix: str) -> None:
     encoder, layout = ENCODERS[coded.encoder], FORMATS.get(coded.pix_fmt)
     size = f"{picture.width}x{picture.height}"
     cut = layout is not None and (coded.width % (1 << layout.shift_x) or coded.height % (1 << layout.shift_y))
     if encoder.even and cut:
         raise DubError(
             "unsupported",
-            f"{path}: {coded.encoder} refuses the odd size {size} in {picture.pix_fmt}; "
+            f"{source}: {coded.encoder} refuses the odd size {size} in {picture.pix_fmt}; "
             "set encode.odd_size to pad, or encode.codec to ffv1",
         )
     if min(coded.width, coded.height) < encoder.least_px:
         raise DubError(
             "unsupported",
-            f"{path}: {coded.encoder} refuses the size {size}, no side may be shorter than {encoder.least_px} px; "
+            f"{source}: {coded.encoder} refuses the size {size}, no side may be shorter than {encoder.least_px} px; "
             + _advice(picture, coded.pix_fmt, suffix),
         )
 
 
-def _check_range(path: Path, picture: Picture, coded: Coded) -> None:
+def _check_range(source: MediaSource, picture: Picture, coded: Coded) -> None:
     encoder = ENCODERS[coded.encoder]
     tagged = encoder.lone_tags or UNTAGGED not in {picture.matrix, picture.primaries, picture.transfer}
     full = range_of(picture.color_range, picture.pix_fmt) == ColorRange.JPEG
     if full and not (encoder.full_range and tagged):
         # Taken for limited range, the film would come out with less contrast or more than it had.
         raise DubError(
-            "unsupported", f"{path}: {coded.encoder} cannot say full range here; set encode.codec to libx264 or libx265"
+            "unsupported",
+            f"{source}: {coded.encoder} cannot say full range here; set encode.codec to libx264 or libx265",
         )
 
 

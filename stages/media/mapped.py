@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -10,6 +9,7 @@ from av.video.frame import VideoFrame
 
 from stages.arrays import I64
 from stages.media.decode import read_frames
+from stages.media.ranges import MediaSource
 from stages.media.settings import MediaSettings
 from stages.media.timeline import Timeline
 
@@ -18,7 +18,7 @@ _BLOCK = 16
 
 
 def read_mapped(
-    path: Path, timeline: Timeline, start: int, end: int, settings: MediaSettings | None = None
+    source: MediaSource, timeline: Timeline, start: int, end: int, settings: MediaSettings | None = None
 ) -> Iterator[tuple[int, VideoFrame]]:
     """The frames [start, end) of the output's grid, each with its number there and its pts there.
 
@@ -28,10 +28,8 @@ def read_mapped(
     at = start
     for stretch in _stretches(timeline.source[start:end]):
         backwards = len(stretch) > 1 and stretch[1] < stretch[0]
-        frames = (
-            _backwards(path, timeline, stretch, settings) if backwards else _forwards(path, timeline, stretch, settings)
-        )
-        for frame in frames:
+        read = _backwards if backwards else _forwards
+        for frame in read(source, timeline, stretch, settings):
             frame.pts = int(timeline.pts[at])
             yield at, frame
             at += 1
@@ -51,9 +49,11 @@ def _stretches(source: I64) -> Iterator[I64]:
         start = end
 
 
-def _forwards(path: Path, timeline: Timeline, stretch: I64, settings: MediaSettings | None) -> Iterator[VideoFrame]:
+def _forwards(
+    source: MediaSource, timeline: Timeline, stretch: I64, settings: MediaSettings | None
+) -> Iterator[VideoFrame]:
     shown, times_shown = np.unique(stretch, return_counts=True)
-    frames = read_frames(path, timeline.index, int(shown[0]), int(shown[-1]) + 1, settings)
+    frames = read_frames(source, timeline.index, int(shown[0]), int(shown[-1]) + 1, settings)
     for (_, frame), count in zip(frames, times_shown.tolist(), strict=True):
         copy = _Copier(frame) if count > 1 else None
         for _ in range(count - 1):
@@ -62,10 +62,12 @@ def _forwards(path: Path, timeline: Timeline, stretch: I64, settings: MediaSetti
         yield frame
 
 
-def _backwards(path: Path, timeline: Timeline, stretch: I64, settings: MediaSettings | None) -> Iterator[VideoFrame]:
+def _backwards(
+    source: MediaSource, timeline: Timeline, stretch: I64, settings: MediaSettings | None
+) -> Iterator[VideoFrame]:
     for high in range(int(stretch[0]), int(stretch[-1]) - 1, -_BLOCK):
         low = max(high - _BLOCK + 1, int(stretch[-1]))
-        held = [frame for _, frame in read_frames(path, timeline.index, low, high + 1, settings)]
+        held = [frame for _, frame in read_frames(source, timeline.index, low, high + 1, settings)]
         while held:
             yield held.pop()
 

@@ -4,6 +4,8 @@ import hashlib
 import os
 import tempfile
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -15,35 +17,76 @@ from stages.urls import without_secrets
 
 _CACHE_GB = "DUBLINE_CACHE_GB"
 _IN_USE_S = 3600
+_BLOCK_BYTES = 512  # what st_blocks counts in, whatever the file system's own (stat(2))
+
+
+@dataclass(frozen=True)
+class NodeCopy:
+    """Where a remote file's copy is, or will be."""
+
+    url: str
+    size: int
+    """Bytes of the file."""
+    stamp: str
+    """What its storage changes with its content, as `storage.check_file`; empty where that tells nothing."""
+    path: Path
+    """Its name holds the content's identity, so a changed source is never served from an old copy, and the URL without
+    its signature, so that one signed anew is not copied again."""
+    limit: int
+    """Bytes that all copies may take."""
+
+    def check_unchanged(self) -> None:
+        """Raises DubError `decode_error` when the remote file is another by now."""
+        if check_file(self.url) != (self.size, self.stamp):
+            raise changed(self.url)
+
+
+def copy_of(url: str, cache: Path | None = None, cache_bytes: int | None = None) -> NodeCopy:
+    """Where the copy of a remote file is, as it is now. `cache_bytes`: $DUBLINE_CACHE_GB, 100 GB by default.
+
+    Raises DubError `not_found`.
+    """
+    size, stamp = check_file(url)
+    named = hashlib.sha256((without_secrets(url) + identity(url, (size, stamp))).encode()).hexdigest()[:24]
+    suffix = Path(url.split("?", 1)[0]).suffix[:10]
+    limit = cache_limit() if cache_bytes is None else cache_bytes
+    return NodeCopy(url, size, stamp, (cache or _own_cache()) / f"{named}{suffix}", limit)
 
 
 def localize(url: str, cache: Path | None = None, cache_bytes: int | None = None) -> Path:
     """A local path with the content of `url`: the file itself, or a node-local copy made once.
 
-    The copy's name holds the content's identity, so a changed source is never served from an old copy, and the URL
-    without its signature, so that one signed anew is not copied again. A lock keeps the processes of a node from
-    downloading it side by side; what one that was killed left half is removed by the next. Copies that nobody asked for
-    in the last hour make room when all together are more than `cache_bytes` ($DUBLINE_CACHE_GB, 100 GB by default).
+    A lock keeps the processes of a node from downloading it side by side; what one that was killed left half is removed
+    by the next. Copies that nobody asked for in the last hour make room when all together are more than `cache_bytes`.
     Raises DubError `not_found`, or `decode_error` when the source changes while it is copied.
     """
     if is_local(url):
         check_file(url)
         return local_path(url)
-    folder = cache or _own_cache()
-    known = identity(url)
-    suffix = Path(url.split("?", 1)[0]).suffix[:10]
-    target = folder / f"{hashlib.sha256((without_secrets(url) + known).encode()).hexdigest()[:24]}{suffix}"
-    with FileLock(folder / f".{target.name}.lock"):
-        if not target.exists():
+    return whole(copy_of(url, cache, cache_bytes))
+
+
+def whole(copy: NodeCopy) -> Path:
+    """The copy, made unless it is there. Raises DubError as `localize`."""
+    folder, url = copy.path.parent, copy.url
+    with FileLock(folder / f".{copy.path.name}.lock"):
+        if not copy.path.exists():
             _remove_abandoned(folder)
             fs, remote = file_system(url)
-            with publishing(str(target)) as partial:
+            with publishing(str(copy.path)) as partial:
                 persist(url, lambda: fs.get_file(remote, str(partial)))
-                if identity(url) != known:
-                    raise DubError("decode_error", f"{url}: changed while it was read; run again")
-            _make_room(folder, cache_bytes if cache_bytes is not None else cache_limit())
-        os.utime(target)  # in use: the last to go
-    return target
+                if copy_of(url, folder, copy.limit) != copy:
+                    raise changed(url)
+            for part in folder.glob(f"{copy.path.name}.*"):  # what was read of it by ranges
+                part.unlink(missing_ok=True)
+            make_room(folder, copy.limit)
+        os.utime(copy.path)  # in use: the last to go
+    return copy.path
+
+
+def changed(url: str) -> DubError:
+    """The error for a source of which one part may be of another content than the next."""
+    return DubError("decode_error", f"{url}: changed while it was read; run again")
 
 
 def cache_limit() -> int:
@@ -77,13 +120,20 @@ def _remove_abandoned(folder: Path) -> None:
             continue
 
 
-def _make_room(folder: Path, limit: int) -> None:
+def make_room(folder: Path, limit: int) -> None:
     """Delete the copies that were asked for longest ago until the rest fit; never one that may be in use."""
     with FileLock(folder / ".room.lock"):  # two at once would stat what the other deletes
-        copies = sorted((c.stat().st_mtime, c.stat().st_size, c) for c in folder.iterdir() if c.name[0] != ".")
+        copies = []
+        for copy in folder.iterdir():
+            if copy.name[0] != ".":
+                with suppress(FileNotFoundError):  # its last block has come, and it has another name
+                    facts = copy.stat()
+                    # What is read by ranges has holes.
+                    on_disk = min(facts.st_size, facts.st_blocks * _BLOCK_BYTES)
+                    copies.append((facts.st_mtime, on_disk, copy))
         total = sum(size for _, size, _ in copies)
-        for asked_for, size, copy in copies:
+        for asked_for, size, copy in sorted(copies):
             if total <= limit or asked_for > time.time() - _IN_USE_S:
                 return
-            copy.unlink()
+            copy.unlink(missing_ok=True)
             total -= size

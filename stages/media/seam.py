@@ -4,7 +4,6 @@ A film of which parts are copied has two encoders' pictures behind one header. W
 hold for ours too (profile, order of pictures, buffered frames), and neither may speak with the other's parameter sets.
 """
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from stages.media.gops import Gops
 from stages.media.h264 import PPS, SPS, Sps, read_sps, set_id, unit_type
 from stages.media.index import Picture, VideoIndex
 from stages.media.planes import range_of
+from stages.media.ranges import MediaSource
 from stages.settings import Settings
 
 VERSION = 1
@@ -61,7 +61,7 @@ class Seam(Settings):
         return {**options, "profile": self.profile, "x264-params": ":".join([*given, *params])}
 
 
-def plan_seam(path: Path, index: VideoIndex, gops: Gops, encoder: str, crf: float) -> Seam:
+def plan_seam(source: MediaSource, index: VideoIndex, gops: Gops, encoder: str, crf: float) -> Seam:
     """How the encoded part of a film must be made so that the rest can be copied.
 
     `encoder`: `stages.media.encode.encoder_for`; `crf`: `encode.crf`. Raises DubError `unsupported` with the reason
@@ -69,7 +69,9 @@ def plan_seam(path: Path, index: VideoIndex, gops: Gops, encoder: str, crf: floa
     """
     problem = copy_problem(index.picture, gops, encoder, crf)
     if problem:
-        raise DubError("unsupported", f"{path}: cannot be rendered smart: {problem}; set encode.render to auto or full")
+        raise DubError(
+            "unsupported", f"{source}: cannot be rendered smart: {problem}; set encode.render to auto or full"
+        )
     told = _told(gops)
     buffered = [sps.refs if sps.buffered is None else sps.buffered for sps in told]
     orders = [_reordered(index) if sps.reorder is None else sps.reorder for sps in told]

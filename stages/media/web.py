@@ -8,6 +8,7 @@ from fsspec.asyn import AsyncFileSystem, sync
 
 _CHUNK = 1 << 20
 _PARTIAL = 206
+_NO_SUCH_RANGE = 416
 
 
 def read_up_to(fs: AsyncFileSystem, url: str, limit: int) -> bytes:
@@ -36,6 +37,8 @@ async def _get(fs: AsyncFileSystem, url: str, start: int, most: int, headers: Ma
     async with session.get(fs.encode_url(url), **options) as answer:
         if answer.status == 404:
             raise FileNotFoundError(url)
+        if answer.status == _NO_SUCH_RANGE:
+            return None
         answer.raise_for_status()
         if _begins_at(answer.status, answer.headers) != start:
             return None

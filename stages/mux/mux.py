@@ -11,6 +11,7 @@ from av.stream import Disposition
 from stages.media import storage
 from stages.media.index import VideoIndex, index_video
 from stages.media.open import PROTOCOLS, open_media, video_stream
+from stages.media.ranges import MediaSource, whole_file
 from stages.media.settings import TRUSTED
 from stages.media.timeline import Timeline
 from stages.mux.check import check_copy, check_pictures, check_tracks
@@ -49,7 +50,7 @@ class Delivery:
 def mux_film(
     pieces: Sequence[Piece],
     timeline: Timeline,
-    video: Path,
+    video: MediaSource,
     dub: Dub,
     output: str,
     settings: MuxSettings,
@@ -124,7 +125,7 @@ def _language_note(tag: str | None, code: str | None) -> list[str]:
 
 def _command(
     picture: Path,
-    video: Path,
+    video: MediaSource,
     timeline: Timeline,
     sound: Soundtrack,
     planned: Sequence[Track],
@@ -135,14 +136,15 @@ def _command(
     """ffmpeg's arguments. Input 0 is the file of tags, of which nothing else is taken."""
     tags = scratch / "tags.txt"
     tags.write_bytes(tags_file(planned, carried).encode())
-    source = media_input(video)
+    others = [str(track.source) for track in carried.tracks if track.source is not None]
+    source = media_input(whole_file(video)) if others else {}
     streams = [
         ffmpeg.input(f"file:{tags}", f="ffmetadata", format_whitelist="ffmetadata", protocol_whitelist=PROTOCOLS)[
             "v:9999?"
         ],
         media_input(picture)["v:0"],
         sound.stream,
-        *(source[str(track.source)] for track in carried.tracks if track.source is not None),
+        *(source[track] for track in others),
     ]
     options = {
         "c": "copy",

@@ -6,6 +6,7 @@ from typing import Any
 
 from stages.errors import DubError
 from stages.media.open import open_media
+from stages.media.ranges import MediaSource, whole_file
 from stages.media.settings import TRUSTED
 from stages.mux.ffmpeg import media_input
 from stages.mux.loudness import NOTHING_TO_DO_LU, TOLERANCE_LU, Loudness, gained, measure, normalization
@@ -97,7 +98,7 @@ class Soundtrack:
 
 
 def plan_soundtrack(
-    dub: Dub, video: Path, clock: Clock, suffix: str, settings: MuxSettings, scratch: Path
+    dub: Dub, video: MediaSource, clock: Clock, suffix: str, settings: MuxSettings, scratch: Path
 ) -> Soundtrack:
     """Decide how the dub gets into the film. A wanted loudness is measured first: that is its first pass.
 
@@ -109,7 +110,8 @@ def plan_soundtrack(
     # A sample of a film is as loud as the film.
     all_of_it, all_time = (replace(dub, trim=False), clock.whole()) if clock.excerpt else (dub, clock)
     speech = laid_out(all_of_it, packets, all_time)
-    sounds = {"source": media_input(video)["a:0"]} if _has_sound(video) else {}
+    measured_at_all = settings.loudness != "keep" or not clock.excerpt
+    sounds = {"source": media_input(whole_file(video))["a:0"]} if measured_at_all and _has_sound(video) else {}
     measured: dict[str, Loudness] = {}
     target, notes = None, list[str]()
     if settings.loudness != "keep":
@@ -139,7 +141,7 @@ def plan_soundtrack(
     return Soundtrack(way, stream, packets, target, measured, later, settings.timeout_s, kbps, clock.excerpt, notes)
 
 
-def _has_sound(video: Path) -> bool:
+def _has_sound(video: MediaSource) -> bool:
     """Whether the film's first audio track is one that can be decoded."""
     with open_media(video, TRUSTED) as container:
         return bool(container.streams.audio) and container.streams.audio[0].codec_context is not None

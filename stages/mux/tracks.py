@@ -11,6 +11,7 @@ from av.stream import Discard, Disposition, Stream
 
 from stages.media.language import iso639_2
 from stages.media.open import open_media, video_stream
+from stages.media.ranges import MediaSource
 from stages.media.settings import TRUSTED
 from stages.mux.containers import (
     MATROSKA,
@@ -71,7 +72,7 @@ class Carried:
         return replace(self, chapters=[c for c in self.chapters if c["start"] * c["time_base"] < end_s])
 
 
-def delivered_as(video: Path, output: str, settings: MuxSettings) -> tuple[str, list[str]]:
+def delivered_as(video: MediaSource, output: str, settings: MuxSettings) -> tuple[str, list[str]]:
     """Where a film is delivered, and the notes why not where its row says.
 
     With `mux.container: auto` it is a .mkv of the same name, where that carries more of the source's tracks.
@@ -86,7 +87,7 @@ def delivered_as(video: Path, output: str, settings: MuxSettings) -> tuple[str, 
     return instead, [f"delivered as {Path(instead).name}, because in {suffix}: {'; '.join(lost)}"]
 
 
-def carry(video: Path, suffix: str, settings: MuxSettings) -> Carried:
+def carry(video: MediaSource, suffix: str, settings: MuxSettings) -> Carried:
     """Go through every track of the source but the film's picture."""
     out = Carried()
     covers: list[Track] = []  # Matroska's attachments come after everything that is copied

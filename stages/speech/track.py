@@ -79,7 +79,7 @@ class Dub:
 
 
 def decode_dub(
-    path: Path | str,
+    path: Path,
     url: str,
     track: int | str | None = None,
     settings: SpeechSettings | None = None,
@@ -95,7 +95,7 @@ def decode_dub(
     settings = settings or SpeechSettings()
     with open_media(path, limits) as container:
         if container.format.name == "wav":
-            check_whole(Path(path))
+            check_whole(path)
         stream = choose_track(container, path, track)
         with writing_samples(url) as writer:
             decoder = _Decoder(container, stream, path, writer, settings)

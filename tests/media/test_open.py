@@ -187,7 +187,7 @@ def _grown_kb(path: Path, max_pixels: int) -> int:
         "Path('/proc/self/clear_refs').write_text('5')\n"  # the peak begins anew
         "before = peak()\n"
         "try:\n"
-        "    with open_media(sys.argv[1], MediaLimits(max_pixels=int(sys.argv[2]))): pass\n"
+        "    with open_media(Path(sys.argv[1]), MediaLimits(max_pixels=int(sys.argv[2]))): pass\n"
         "except DubError: pass\n"
         "print(peak() - before)\n"
     )

@@ -207,24 +207,6 @@ def test_urls_are_shown_without_what_opens_them(given: str, shown: str) -> None:
     assert without_secrets(given) == shown
 
 
-def test_a_film_signed_anew_is_not_copied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_cache, "identity", lambda _: "known")
-    fetched = []
-
-    def file_system(url: str) -> tuple[object, str]:
-        class Web:
-            def get_file(self, _: str, target: str) -> None:
-                fetched.append(url)
-                Path(target).write_bytes(b"film")
-
-        return Web(), url
-
-    monkeypatch.setattr(node_cache, "file_system", file_system)
-    one = localize("https://host/a.mp4?sig=1", tmp_path)
-    assert localize("https://host/a.mp4?sig=2", tmp_path) == one
-    assert len(fetched) == 1
-
-
 def test_what_a_killed_process_left_half_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 

@@ -58,6 +58,14 @@ def test_a_file_of_a_server_that_gives_out_no_parts_is_copied(site: Site, tmp_pa
     assert storage.identity(url) != known
 
 
+def test_a_film_signed_anew_is_not_copied_again(site: Site, tmp_path: Path) -> None:
+    site.files["/a.mp4"] = os.urandom(300_000)
+    one = localize(f"{site.url}/a.mp4?sig=1", tmp_path)
+    sent = site.sent
+    assert localize(f"{site.url}/a.mp4?sig=2", tmp_path) == one
+    assert site.sent - sent == 2 << 16, "its identity alone"
+
+
 def test_parts_are_what_they_are_in_the_file(site: Site) -> None:
     data = os.urandom(300_000)
     site.files["/a.mp4"] = data

@@ -14,11 +14,11 @@ import pytest
 
 from pipeline import Config, dub
 from pipeline.report import RunReport
-from stages.media import remote, storage
+from stages.media import ranges, remote, storage
 from stages.media.node_cache import localize
 from tests.bucket import NIGHT, put_manifest, row
 from tests.faulty import Faults, s3_server
-from tests.films import same_pictures
+from tests.films import manifest, same_pictures, speech
 from tests.poisoned import environment, poison
 
 HIDDEN = "hidden0word"
@@ -99,6 +99,42 @@ def test_a_bucket_that_goes_away_fails_the_film_and_ships_nothing_unpainted(
     assert report.exit_code("any") == 2
     assert storage.names(f"{NIGHT}/out") == []
     assert told(dub(url, Config(), f"{NIGHT}/work")) == {"a": "ok"}
+
+
+def test_a_machine_that_did_not_index_a_film_reads_the_parts_it_works_on(
+    bucket: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One machine indexes and dubs; another makes a sample, and a third all of it in another language."""
+
+    def machine(name: str) -> None:
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / name))
+        storage._kept_edges.cache_clear()
+        bucket.read.clear()
+
+    monkeypatch.setattr(ranges, "BLOCK", 1 << 13)
+    monkeypatch.setattr(ranges, "LEAST", 1 << 13)
+    config = Config.model_validate({"encode": {"codec": "ffv1"}, "split": {"shard_s": 1.0}})
+    rows = [row("a", tmp_path, frames=100)]
+    size, film = (tmp_path / "a.mp4").stat().st_size, "/night/in/a.mp4"
+    assert size > 20 * ranges.BLOCK
+    machine("one")
+    assert told(dub(put_manifest(rows), config, f"{NIGHT}/work")) == {"a": "ok"}
+    edges = 2 * min(size, 1 << 16)
+    assert bucket.read[film] == size + edges, "once"
+    machine("two")
+    sample = dub(put_manifest(rows), config, f"{NIGHT}/work", excerpt=(2.0, 2.5))
+    assert told(sample) == {"a": "ok"}
+    assert bucket.read[film] - edges < 0.6 * size, "the film is short: head, index and half a second are half of it"
+    machine("three")
+    storage.file_system(NIGHT)[0].put_file(str(speech(tmp_path / "other.wav", 4.0, seed=1)), "night/in/other.wav")
+    rows[0] |= {"audio": "in/other.wav", "output": "out/other.mp4"}
+    assert told(dub(put_manifest(rows), config, f"{NIGHT}/work")) == {"a": "ok"}
+    assert bucket.read[film] <= size + edges
+    local = {**rows[0], "video": "a.mp4", "audio": "other.wav", "output": "local.mp4"}
+    assert told(dub(str(manifest(tmp_path / "local.jsonl", local)), config, str(tmp_path / "work"))) == {"a": "ok"}
+    remote_film = localize(f"{NIGHT}/out/other.mp4", tmp_path / "three")
+    assert same_pictures(remote_film, tmp_path / "local.mp4")
 
 
 def test_passwords_and_signatures_are_nowhere_to_be_found(
