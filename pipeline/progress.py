@@ -87,7 +87,10 @@ class Progress:
         parts = [f"films {len(self._ended)}/{self._films}"]
         if self._cells > self._cells_done:
             parts.append(f"cells {self._cells_done}/{self._cells}")
-        parts.append(f"shards {self._shards_done}/{self._shards}")
+        if self._planned:
+            parts.append(f"shards {self._shards_done}/{self._shards}")
+        elif any(list(self._known.values())) and self._cells <= self._cells_done:
+            parts.append("first shards under way")  # how many there are is told by the first that ends
         passed = self._clock() - self._began
         working = 0.0 if self._working is None else self._clock() - self._working
         if self._working is None:

@@ -138,9 +138,12 @@ def test_a_run_nobody_finished_says_how_to_go_on() -> None:
 def test_progress_counts_from_when_the_workers_work() -> None:
     now = [0.0]
     progress = Progress(2, Console(file=io.StringIO()), every_s=5, clock=lambda: now[0])
-    assert progress.line() == "films 0/2 · shards 0/0 · workers are starting · 0:00 passed"
+    assert progress.line() == "films 0/2 · workers are starting · 0:00 passed"
     now[0] = 20
+    progress.add(Row("film", "b", "{}", facts={"frames": 50, "cells": 0, "cells_kept": 0}))
+    assert progress.line() == "films 0/2 · first shards under way · 0:20 passed"
     progress.add(Row("film", "a", "{}", facts={"frames": 50, "cells": 1, "cells_kept": 0}))
+    assert progress.line() == "films 0/2 · cells 0/1 · 0:20 passed"
     now[0] = 25
     progress.add(shard(frames=10))
     line = "films 0/2 · cells 0/1 · shards 1/2 · 2.0 frames/s · about 0:45 left · 0:25 passed"
