@@ -154,10 +154,8 @@ def _job_spec(options: DeployOptions, config: Config) -> Doc:
         "preRunningDeadlineSeconds": min(_READY_S, max(1, _seconds(options.job.hours) // 2)),
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": 600,  # ten minutes to look at the cluster; the report is in the work folder
-        "rayClusterSpec": {
-            **_cluster(options, config, stands=False),
-            "authOptions": {"mode": "token"},
-        },  # KubeRay makes the token
+        # KubeRay makes the token.
+        "rayClusterSpec": {**_cluster(options, config, stands=False), "authOptions": {"mode": "token"}},
     }
 
 
