@@ -11,8 +11,8 @@ from stages.lips.generators import spec_of
 from stages.lips.parsing.masks import MASK_PX
 from stages.lips.parsing.settings import parsing_key
 from stages.lips.spec import GeneratorSpec
-from stages.lips.types import Device, MaskMode
-from stages.networks import CONTEXT_GIB, FACE_PARSER, FAN, GFPGAN, WHISPER_TINY
+from stages.lips.types import MaskMode
+from stages.networks import CONTEXT_GIB, FACE_PARSER, FAN, GFPGAN, WHISPER_TINY, Device
 from stages.settings import digest
 from stages.speech.hearing import hearing_key, weights_heard_with
 from stages.weights import Weights

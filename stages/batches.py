@@ -6,7 +6,7 @@ Every step has the same shape, the last one filled up: so an item's result does 
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stages.errors import DubError
+from stages.networks import Device
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -125,7 +126,7 @@ def download(tensor: Tensor) -> NDArray[Any]:
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor).numpy()
 
 
-def device_of(part: str, wanted: Literal["auto", "cpu", "cuda"], dtype: str) -> str:
+def device_of(part: str, wanted: Device, dtype: str) -> str:
     """`cpu` or `cuda`; a GPU that was asked for and is not there is an error, never a silent CPU run.
 
     `part`: whose setting it is, as errors name it. Raises DubError `unsupported`, also for float16 on a CPU.

@@ -5,7 +5,10 @@ Parameters and GFLOP from wav2lip.md 0 and 9, musetalk.md 3 and 10, gfpgan.md 1;
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a network runs; `auto` takes a GPU where there is one."""
 
 CONTEXT_GIB: Final = 0.6
 """What CUDA and its libraries take in every process."""

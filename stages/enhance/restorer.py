@@ -15,7 +15,7 @@ from stages.enhance.align import FACE_PX
 from stages.enhance.network import Gfpgan
 from stages.enhance.settings import EnhanceSettings
 from stages.errors import DubError
-from stages.networks import GFPGAN
+from stages.networks import GFPGAN, Device
 from stages.weights import Weights
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class GfpganRestorer:
     def __init__(
         self,
         weights: str | Path,
-        device: Literal["auto", "cpu", "cuda"] = "cpu",
+        device: Device = "cpu",
         dtype: Literal["float32", "bfloat16"] = "float32",
         batch_size: int | None = None,
         threads: int = 2,

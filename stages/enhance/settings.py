@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from stages.networks import Device
 from stages.settings import Settings
 
 
@@ -16,7 +17,7 @@ class EnhanceSettings(Settings):
     changes, never the rest of the face."""
     weights: str = "gfpgan-1.4"
     """Checkpoint of GFPGAN 1.2, 1.3 or 1.4: a name of `dubline weights list`, or the path or URL of such a file."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where the network runs. `auto` takes a GPU where there is one, and logs what it took; `cuda` fails without."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the network. `bfloat16` is far faster on GPUs since Ampere and on CPUs that list `avx512_bf16` or

@@ -11,8 +11,8 @@ from stages.lips.mouthwarp import MouthWarpSpec
 from stages.lips.musetalk.spec import MuseTalkSpec
 from stages.lips.settings import LipsSettings
 from stages.lips.spec import GeneratorSpec
-from stages.lips.types import Device
 from stages.lips.wav2lip.spec import Wav2LipSpec
+from stages.networks import Device
 
 GROUP: Final = "dubline.generators"
 """Entry points of other packages: each loads a `Factory`."""

@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from stages.lips.mouthwarp import MouthWarpSettings
 from stages.lips.musetalk.settings import MuseTalkSettings
 from stages.lips.parsing.settings import ParsingSettings
-from stages.lips.types import Device
 from stages.lips.wav2lip.settings import Wav2LipSettings
+from stages.networks import Device
 from stages.settings import Settings
 
 

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from stages.arrays import F32, U8
 
-Device = Literal["auto", "cpu", "cuda"]
 MaskMode = Literal["landmarks", "jaw", "raw", "neck", "face"]
 """Where a patch is seen: by the landmarks, or by the face parser in one of MuseTalk's ways (musetalk.md 4.8)."""
 

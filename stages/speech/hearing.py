@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from stages.arrays import F32, F64
+from stages.networks import Device
 from stages.settings import digest
 from stages.speech.mel import MelWindows
 from stages.speech.samples import Samples
@@ -42,9 +43,7 @@ def windows_of(
     return WhisperWindows(samples, features, _ROUTES[hears], settings.whisper.overlap_s)
 
 
-def load_whisper(
-    settings: WhisperSettings, weights: Weights, device: Literal["auto", "cpu", "cuda"]
-) -> WhisperFeatures:
+def load_whisper(settings: WhisperSettings, weights: Weights, device: Device) -> WhisperFeatures:
     """The speech encoder of the settings. Raises DubError `weights_missing` or `unsupported`."""
     folder = weights.layout(WHISPER_FILES) if settings.weights is None else Path(settings.weights)
     return WhisperFeatures(folder, device, threads=settings.threads)

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from stages.crops.landmarks.costs import FRAME_MS, core_ms, cores_for
+from stages.crops.landmarks.costs import FRAME_MS, core_ms
 from stages.crops.landmarks.settings import LandmarksSettings
 
 PROVIDERS = get_args(LandmarksSettings.model_fields["provider"].annotation)
@@ -31,4 +31,4 @@ def test_bfloat16_and_a_gpu_are_cheaper_and_a_flip_test_is_twice_as_dear() -> No
 
 def test_fan_without_a_stride_takes_eight_cores_for_a_film_at_25_frames_a_second() -> None:
     """media.md 7.7."""
-    assert cores_for(25, LandmarksSettings(provider="fan")) == pytest.approx(7.7, abs=0.05)
+    assert 25 * core_ms(LandmarksSettings(provider="fan")) / 1000 == pytest.approx(7.7, abs=0.05)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.crops.landmarks.costs import FRAME_MS, cores_for
+from stages.crops.landmarks.costs import FRAME_MS, core_ms
 from stages.crops.landmarks.settings import LandmarksSettings
 
 PAGE = (Path(__file__).parents[2] / "docs/landmarks.md").read_text()
@@ -32,4 +32,4 @@ def test_the_cores_a_gpu_needs_are_counted_right(what: str) -> None:
     row = re.search(rf"^ *\| {re.escape(what)} \| ([\d.]+) \|$", PAGE, re.MULTILINE)
     assert row is not None
     settings = LandmarksSettings.model_validate(CORES[what])
-    assert float(row[1]) == pytest.approx(cores_for(100, settings), rel=0.03)
+    assert float(row[1]) == pytest.approx(100 * core_ms(settings) / 1000, rel=0.03)

@@ -27,8 +27,3 @@ def core_ms(settings: LandmarksSettings) -> float:
     looks = 2 if kind == "dwpose" and settings.flip_test else 1
     looked_at = 1 if settings.weights_spec is None else settings.stride  # what needs no network looks at every frame
     return FRAME_MS[kind] * looks / looked_at
-
-
-def cores_for(frames_per_s: float, settings: LandmarksSettings) -> float:
-    """CPU cores that locate landmarks as fast as a generator draws `frames_per_s` painted frames."""
-    return frames_per_s * core_ms(settings) / 1000

@@ -18,6 +18,7 @@ from stages.arrays import F32, U8
 from stages.batches import DTYPES, Batches, device_of, filled, running, upload
 from stages.checkpoint import WeightsFile
 from stages.networks import FAN as FAN_COSTS
+from stages.networks import Device
 
 _MODULES = 4  # stacked hourglasses of 2DFAN-4, the size face_alignment calls LARGE
 _REFERENCE_SCALE = 165.0  # face_alignment's own for YuNet, whose boxes are like ours (195 is for the smaller S3FD's)
@@ -43,7 +44,7 @@ class Fan:
     def __init__(
         self,
         path: Path,
-        device: Literal["auto", "cpu", "cuda"],
+        device: Device,
         dtype: Literal["float32", "bfloat16"],
         batch_size: int | None = None,
         threads: int = 1,

@@ -9,6 +9,7 @@ from stages.crops.landmarks.onnx68 import Onnx68
 from stages.crops.landmarks.template import Template
 from stages.crops.landmarks.types import Landmarker
 from stages.errors import DubError
+from stages.networks import Device
 from stages.settings import Settings
 from stages.weights import Weights
 
@@ -36,7 +37,7 @@ class LandmarksSettings(Settings):
     itself over margins on our clips."""
     input_px: int = Field(112, ge=16, le=1024)
     """`onnx`: side of the network's input."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """`fan`: where the network runs. `auto` takes a GPU where the crops' workers have one; `cuda` fails without."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """`fan`: `bfloat16` is more than twice as fast on GPUs and recent CPUs, its points up to a heatmap cell off."""

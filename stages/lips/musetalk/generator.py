@@ -16,8 +16,7 @@ from stages.errors import DubError
 from stages.lips.musetalk import checkpoint, layout
 from stages.lips.musetalk.network import CROP_PX, LATENT_SHAPE, MAX_TOKENS, MuseTalk, to_pixels
 from stages.lips.musetalk.settings import MuseTalkSettings, Version
-from stages.lips.types import Device
-from stages.networks import MUSETALK
+from stages.networks import MUSETALK, Device
 
 _NAME: Final = "musetalk"
 

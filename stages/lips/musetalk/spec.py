@@ -7,8 +7,8 @@ from stages.crops.types import CropWish
 from stages.lips.musetalk import layout
 from stages.lips.musetalk.settings import MuseTalkSettings
 from stages.lips.spec import GeneratorSpec
-from stages.lips.types import Device, Generator
-from stages.networks import MUSETALK
+from stages.lips.types import Generator
+from stages.networks import MUSETALK, Device
 from stages.settings import digest
 from stages.weights import Weights
 

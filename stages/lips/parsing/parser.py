@@ -15,7 +15,7 @@ from stages.errors import DubError
 from stages.lips.parsing import checkpoint
 from stages.lips.parsing.network import INPUT_PX, BiSeNet, full_size
 from stages.lips.parsing.settings import ParsingSettings
-from stages.networks import FACE_PARSER
+from stages.networks import FACE_PARSER, Device
 
 MEAN_RGB: Final = (0.485, 0.456, 0.406)
 STD_RGB: Final = (0.229, 0.224, 0.225)
@@ -41,7 +41,7 @@ class FaceParser:
     def __init__(
         self,
         weights: str | Path,
-        device: Literal["auto", "cpu", "cuda"] = "cpu",
+        device: Device = "cpu",
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         batch_size: int | None = None,
         threads: int = 2,
@@ -62,9 +62,7 @@ class FaceParser:
         _log.info("face parser on %s, %s, batch %d", self.device, settings.dtype, self._batches.size)
 
     @classmethod
-    def from_settings(
-        cls, settings: ParsingSettings, weights: Path, device: Literal["auto", "cpu", "cuda"] = "cpu"
-    ) -> "FaceParser":
+    def from_settings(cls, settings: ParsingSettings, weights: Path, device: Device = "cpu") -> "FaceParser":
         """The parser of `settings` with the local file `weights`."""
         return cls(weights, device, settings.dtype, settings.batch_size, settings.threads)
 

@@ -11,12 +11,11 @@ from torch import Tensor
 from stages.arrays import F32, U8
 from stages.batches import Batches, device_of, download, filled, upload
 from stages.errors import DubError
-from stages.lips.types import Device
 from stages.lips.wav2lip import checkpoint
 from stages.lips.wav2lip.backends import Backend, OnnxBackend, TorchBackend
 from stages.lips.wav2lip.network import CROP_PX, MEL_BANDS, MEL_COLUMNS
 from stages.lips.wav2lip.settings import Wav2LipSettings
-from stages.networks import WAV2LIP
+from stages.networks import WAV2LIP, Device
 
 _log = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 from stages.crops.types import CropWish
 from stages.lips.spec import GeneratorSpec
-from stages.lips.types import Device, Generator
+from stages.lips.types import Generator
 from stages.lips.wav2lip.settings import Wav2LipSettings
-from stages.networks import WAV2LIP
+from stages.networks import WAV2LIP, Device
 from stages.settings import digest
 from stages.weights import Weights
 

@@ -13,6 +13,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from stages.arrays import F32
 from stages.batches import Batches, device_of, running, upload
 from stages.checkpoint import State, WeightsFile
+from stages.networks import Device
 from stages.speech.bands import BANDS
 from stages.speech.whisper.files import find
 from stages.speech.whisper.log_mel import COLUMNS
@@ -44,7 +45,7 @@ class Sizes(BaseModel):
 class Encoder:
     """One piece's log-mel -> all hidden states. Arguments and errors as `WhisperFeatures`."""
 
-    def __init__(self, weights: Path, device: Literal["auto", "cpu", "cuda"], threads: int) -> None:
+    def __init__(self, weights: Path, device: Device, threads: int) -> None:
         self.device = device_of("whisper", device, "float32")
         self._threads = threads
         self._memory = Batches("Whisper", self.device, 1)

@@ -1,12 +1,12 @@
 """Whisper's encoder as a model of speech: samples in, hidden states out."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from stages.arrays import F32
 from stages.errors import DubError
+from stages.networks import Device
 from stages.speech.samples import Samples
 from stages.speech.whisper.log_mel import Route
 from stages.speech.whisper.pieces import OVERLAP_S, Pieces
@@ -29,9 +29,7 @@ class WhisperFeatures:
     width: int
     """Values of a state."""
 
-    def __init__(
-        self, weights: str | Path, device: Literal["auto", "cpu", "cuda"] = "cpu", *, threads: int = 2
-    ) -> None:
+    def __init__(self, weights: str | Path, device: Device = "cpu", *, threads: int = 2) -> None:
         try:
             from stages.speech.whisper.encoder import Encoder  # torch and transformers only with the weights
         except ImportError as error:
