@@ -209,8 +209,8 @@ class _Part:
 
     def become(self, path: Path) -> None:
         """Go on with the whole copy."""
-        os.close(self._file)
-        self._file = os.open(path, os.O_RDONLY)
+        parts, self._file = self._file, os.open(path, os.O_RDONLY)
+        os.close(parts)
 
     def _finish(self) -> None:
         """Make it the whole copy if every block is there. With the marks locked."""

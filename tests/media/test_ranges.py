@@ -20,7 +20,7 @@ from stages.media.index import VideoIndex, index_video
 from stages.media.node_cache import localize
 from stages.media.open import open_media
 from stages.media.planes import planes
-from stages.media.ranges import MediaSource, RangedFile, read_from
+from stages.media.ranges import MediaSource, RangedFile, read_from, whole_file
 from stages.media.settings import MediaLimits
 from tests.clips import Sound, clip, noise, steady
 from tests.faulty import Faults, s3_server
@@ -121,9 +121,11 @@ def test_what_is_read_to_the_last_block_is_the_whole_copy(site: Site, film: Path
 
 def test_a_whole_copy_takes_the_place_of_the_parts(site: Site, film: Path, tmp_path: Path) -> None:
     url = put(site, film)
-    with ranged(url, tmp_path).opened() as blocks:
+    source = ranged(url, tmp_path)
+    with source.opened() as blocks:
         head = blocks.read(BLOCK)
-        copy = localize(url, tmp_path)
+        copy = whole_file(source)
+        assert copy.read_bytes() == film.read_bytes()
         sent = site.sent
         assert head + b"".join(iter(lambda: blocks.read(BLOCK), b"")) == film.read_bytes()
     assert site.sent == sent
@@ -367,6 +369,7 @@ def test_a_film_in_a_bucket_that_is_busy_and_hangs_up(
 ) -> None:
     kind, faults = fsspec.get_filesystem_class("s3"), Faults(busy=0, cut=0)
     kind.clear_instance_cache()
+    monkeypatch.setattr(ranges, "BLOCK", 4 * BLOCK)  # s3fs' own waits are long
     monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"retries": {"total_max_attempts": 1}}})
     index = index_video(str(film))
     with s3_server(monkeypatch, faults):
@@ -377,7 +380,6 @@ def test_a_film_in_a_bucket_that_is_busy_and_hangs_up(
         source = ranged("s3://night/film.mp4", tmp_path)
         assert same(pictures(source, index, 140, 160), pictures(film, index, 140, 160))
         assert faults.read["/night/film.mp4"] < film.stat().st_size
-        assert same(pictures(source, index), pictures(film, index))
         assert read_all(source) == film.read_bytes()
         assert faults.done["busy"] > 1
         faults.busy = faults.cut = 0
