@@ -123,7 +123,10 @@ def _quieten() -> None:
     """Progress and problems reach the user as ours; Ray's own lines stay in its log files."""
     import ray.data  # sets its own log levels when it is imported  # noqa: F401
 
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    data = logging.getLogger("ray.data")
+    data.setLevel(logging.ERROR)
+    for handler in data.handlers:
+        if isinstance(handler, logging.StreamHandler):  # its last line is in the films' messages: `ClusterError`
+            handler.setLevel(logging.CRITICAL)
     # A manifest of three films does not need eight tasks at once, and need not be told so.
     warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")

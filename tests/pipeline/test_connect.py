@@ -100,3 +100,18 @@ def test_an_address_at_which_nobody_listens_is_told_at_once(address: str) -> Non
         with pytest.raises(ConnectionError, match="no Ray cluster answers there"):
             connect.connect(address.format(port=taken.getsockname()[1]))
     assert time.monotonic() - began < 15
+
+
+def test_what_ray_data_says_when_it_gives_up_is_not_printed() -> None:
+    """Where workers lack a module, hundreds of lines for each of four passes stood before the film's message."""
+    code = """
+import logging
+from pipeline import connect
+connect._quieten()
+logging.getLogger("ray.data.exceptions").error("Full stack trace:")
+logging.getLogger("ray.data").warning("The maximum number of concurrent tasks")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout + ended.stderr == ""
