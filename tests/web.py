@@ -105,6 +105,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     site: Site
 
+    def handle_error(self, *_: object) -> None:
+        """Those who ask for a part of a long file and are sent all of it hang up."""
+
 
 @contextmanager
 def web_server() -> Iterator[Site]:

@@ -329,38 +329,31 @@ def identity(url: str, looked: tuple[int, str] | None = None) -> str:
     file's size.
     """
     size, stamp = looked or check_file(url)
-    hasher = hashlib.sha256(f"{size}:{stamp}".encode())
+    read = _identity if is_local(url) or not stamp else _kept_identity
     try:
-        if is_local(url):
-            edges = _local_edges(local_path(url), size)
-        else:
-            edges = _kept_edges(url, size, stamp) if stamp else _edges(url, size)
+        return read(url, size, stamp)
     except OSError as error:
         raise DubError("decode_error", f"{url}: cannot be read: {error.strerror or error}") from error
-    for edge in edges:
-        hasher.update(edge)
+
+
+def _identity(url: str, size: int, stamp: str) -> str:
+    hasher = hashlib.sha256(f"{size}:{stamp}".encode())
+    for start in (0, max(0, size - _EDGE)):
+        hasher.update(_edge(url, start, min(size, start + _EDGE)))
     return hasher.hexdigest()[:20]
 
 
-def _local_edges(path: Path, size: int) -> tuple[bytes, bytes]:
-    with path.open("rb") as file:
-        head = file.read(_EDGE)
-        file.seek(max(0, size - _EDGE))
-        return head, file.read(_EDGE)
+_kept_identity = lru_cache(maxsize=4096)(_identity)
+"""Of remote files whose storage tells by `stamp` when they change."""
 
 
-def _edges(url: str, size: int) -> tuple[bytes, bytes]:
-    """Head and tail of a remote file; of one whose server gives out no parts, the head alone."""
-    if not size:
-        return b"", b""
-    first = max(0, size - _EDGE)
-    return read_range(url, 0, min(size, _EDGE)) or b"", read_range(url, first, size) or b""
-
-
-@lru_cache(maxsize=256)
-def _kept_edges(url: str, size: int, stamp: str) -> tuple[bytes, bytes]:
-    """The same of a file whose storage tells by `stamp` when it changes. 256 of them are 32 MiB."""
-    return _edges(url, size)
+def _edge(url: str, start: int, end: int) -> bytes:
+    """The bytes [start, end) of a file; none where its server does not give out parts."""
+    if not is_local(url):
+        return (read_range(url, start, end) or b"") if end > start else b""
+    with local_path(url).open("rb") as file:
+        file.seek(start)
+        return file.read(end - start)
 
 
 def _size_and_stamp(url: str) -> tuple[int, str]:

@@ -109,7 +109,7 @@ def test_a_machine_that_did_not_index_a_film_reads_the_parts_it_works_on(
     def machine(name: str) -> None:
         (tmp_path / name).mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path / name))
-        storage._kept_edges.cache_clear()
+        storage._kept_identity.cache_clear()
         bucket.read.clear()
 
     monkeypatch.setattr(ranges, "BLOCK", 1 << 13)
