@@ -63,12 +63,13 @@ def connect(address: str) -> "JobSubmissionClient":
         module = "ray.dashboard.modules" + (".job" if name == "sdk" else "")
         logging.getLogger(f"{module}.{name}").setLevel(logging.ERROR)
     parts = urlsplit(address)
+    port = parts.port or _PORTS[parts.scheme]
     try:
-        socket.create_connection((parts.hostname, parts.port or _PORTS[parts.scheme]), _REACHED_S).close()
+        socket.create_connection((parts.hostname, port), _REACHED_S).close()
     except OSError as error:
         raise DubError(
             "not_found",
-            f"{address}: no head answers there ({error}); is the cluster up, and its port 8265 reachable from here?",
+            f"{address}: no head answers there ({error}); is the cluster up, and its port {port} reachable from here?",
         ) from error
     key = token()
     headers = {"Authorization": f"Bearer {key}"} if key else {}

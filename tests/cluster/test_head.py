@@ -54,6 +54,7 @@ def test_nobody_at_the_address_is_1_and_says_what_to_look_at(command: list[str])
     done = CliRunner().invoke(joined(), [*command, "--address", f"127.0.0.1:{port}"])
     assert done.exit_code == 1
     assert "no head answers there" in done.output
+    assert f"its port {port} reachable" in done.output
 
 
 def test_another_server_at_the_address_is_no_head() -> None:
