@@ -123,6 +123,8 @@ def _quieten() -> None:
     """Progress and problems reach the user as ours; Ray's own lines stay in its log files."""
     import ray.data  # sets its own log levels when it is imported  # noqa: F401
 
+    # Says one line, that it is set. Without it the core tells of every pool that its actors' arguments are large.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     data = logging.getLogger("ray.data")
     data.setLevel(logging.ERROR)
     for handler in data.handlers:
