@@ -27,11 +27,12 @@ class FilmsUnderWay:
     """Counts the films of one pass that have ended, and says whether another may begin.
 
     `always`: films that may be under way whatever waits. `workers`: most actors that the stages behind may have.
-    `rows_a_block`: at most; Ray Data counts blocks.
+    `rows_a_block`: at most; Ray Data counts blocks. `films_a_block`: so many begin together.
     """
 
-    def __init__(self, always: int, workers: int, rows_a_block: int = 1) -> None:
+    def __init__(self, always: int, workers: int, rows_a_block: int = 1, films_a_block: int = 1) -> None:
         self._always, self._room = always, math.ceil(_ROWS_A_WORKER * workers / rows_a_block)
+        self._films_a_block = films_a_block
         self._ended: set[str] = set()
         self._lost = 0
         self.most = 0
@@ -43,14 +44,15 @@ class FilmsUnderWay:
             self._ended.add(row.film)
 
     def may_begin(self, begun: int, waiting: int, idle: bool) -> bool:
-        """Whether another film may begin. `begun`: films so far; `waiting`: blocks that wait for a worker; `idle`:
-        nothing is anywhere in the graph, so that what has not ended by now was lost with a machine."""
+        """Whether another block of films may begin. `begun`: blocks of them so far; `waiting`: blocks that wait for a
+        worker; `idle`: nothing is anywhere in the graph, so that what has not ended by now was lost with a machine."""
+        begun_films = begun * self._films_a_block
         if idle:
-            self._lost = max(0, begun - len(self._ended))
-        under_way = begun - len(self._ended) - self._lost
-        if under_way >= self._always and waiting >= self._room:
+            self._lost = max(0, begun_films - len(self._ended))
+        under_way = begun_films - len(self._ended) - self._lost
+        if under_way + self._films_a_block > self._always and waiting >= self._room:
             return False
-        self.most = max(self.most, under_way + 1)
+        self.most = max(self.most, under_way + self._films_a_block)
         return True
 
 

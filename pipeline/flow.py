@@ -3,11 +3,10 @@
     films -> split -> [cells] -> faces -> cast -> [shards] -> crops -> lips -> enhance -> composite -> passthrough
         -> mux -> rows
 
-A step that fans out is a task and is followed by a repartition: Ray Data's parallelism is blocks, not rows (reference
-ray.md 3.3), so a block is one row, or few where there are many films (`rows_a_block`); a worker does them one by one.
-Steps that load models are actors. There is no barrier: the row that lands last carries its film on (`ready`), and the
-driver reads small rows as they come. Round every step stands the guard (`pipeline.guard`): on Ray with the ledger of
-crashes and a deadline, in this process without.
+Ray Data's parallelism is blocks, not rows (reference ray.md 3.3), so a block is one row, or few where there are many
+films (`rows_a_block`); a worker does them one by one. Steps that load models are actors, the others tasks. There is no
+barrier: the row that lands last carries its film on (`ready`), and the driver reads small rows as they come. Round each
+step stands the guard (`pipeline.guard`): on Ray with the ledger of crashes and a deadline, in this process without.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from pipeline.ledger import WorkFolder
 from pipeline.logs import log_worker
 from pipeline.metrics import STAGE_QUEUED, Sample, StepMeter, send
 from pipeline.pools import OPTIONAL, TASK_CPUS, Pool
-from pipeline.rows import SCHEMA, Row, from_table, to_table
+from pipeline.rows import SCHEMA, Row, pack, unpack
 from pipeline.steps.base import Step
 from pipeline.steps.cast import MakeCast
 from pipeline.steps.composite import PaintSegment
@@ -46,10 +45,10 @@ STEPS: tuple[type[Step], ...] = (
     MuxFilm,
 )
 """In the order the data goes through."""
-FANS_OUT = {Split.name, MakeCast.name}
 _TASKS_AT_ONCE = 8  # films split, cast or muxed side by side
 _MOST_ROWS: Final = 16
 """In a block. What the driver does it does for blocks; a worker that dies has at most so many shards begun again."""
+_SHARDS_A_FILM: Final = 4  # at least, as a rule: where shards travel by the block, a quarter as many films do
 
 
 def run_inline(films: Iterable[Row], config: Config, work: str) -> Generator[Row, None, None]:
@@ -74,43 +73,44 @@ def run_on_ray(
     context.max_consecutive_actor_init_deaths = 3
     # Its watch ends a whole night over one long mux; mux.timeout_s watches that.
     context.execution_no_progress_timeout_s = -1
-    rows = [row.to_dict() for row in films]
+    # Every row of Ray Data's is a block by itself: which of ours travel together is for `pack` to say.
+    context.target_max_block_size = 1
+    rows = list(films)
     together = rows_a_block(len(rows), pools)
-    under_way = FilmsUnderWay(config.run.films_ahead, sum(pool.max_size for pool in pools.values()), together)
+    begun_together = max(1, min(config.run.films_ahead, together // _SHARDS_A_FILM))
+    workers = sum(pool.max_size for pool in pools.values())
+    under_way = FilmsUnderWay(config.run.films_ahead, workers, together, begun_together)
     number = hold_back(context, under_way)
-    told = {"config": config.model_dump_json(), "work": work}
+    told = {"config": config.model_dump_json(), "work": work, "together": together}
+    blocks: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
     with ray.data.DataContext.current(context):
         send([Sample(STAGE_QUEUED, len(rows), (Split.name,))])
-        data = ray.data.from_items(rows, override_num_blocks=len(rows))
+        data = ray.data.from_arrow(list(pack(rows, begun_together)))
         for kind in STEPS:
             pool = pools.get(kind.name)
-            if pool is None and kind.name in OPTIONAL:
-                continue  # no film asks for it
-            if pool is None:
-                data = data.flat_map(
+            if pool is not None:
+                data = data.map_batches(
+                    Worker,
+                    fn_constructor_kwargs={"kind": kind, **told},
+                    num_cpus=pool.cpus,
+                    num_gpus=pool.gpus,
+                    compute=ActorPoolStrategy(min_size=pool.min_size, max_size=pool.max_size),
+                    **blocks,
+                )
+            elif kind.name not in OPTIONAL:  # else no film asks for it
+                data = data.map_batches(
                     run_task,
                     fn_kwargs={"kind": kind, **told},
                     num_cpus=TASK_CPUS,
                     compute=TaskPoolStrategy(size=_TASKS_AT_ONCE),
+                    **blocks,
                 )
-            else:
-                data = data.map_batches(
-                    Worker,
-                    fn_constructor_kwargs={"kind": kind, **told},
-                    batch_size=1,
-                    batch_format="pyarrow",
-                    num_cpus=pool.cpus,
-                    num_gpus=pool.gpus,
-                    compute=ActorPoolStrategy(min_size=pool.min_size, max_size=pool.max_size),
-                )
-            if kind.name in FANS_OUT:
-                data = data.repartition(target_num_rows_per_block=together)
         try:
             # Not `iter_batches`: it keeps every row back until the next one is there, and every five seconds it pickles
             # what it knows of all the films.
             for bundle in data.iter_internal_ref_bundles():
-                for table in ray.get(bundle.block_refs):
-                    for row in from_table(table):
+                for block in ray.get(bundle.block_refs):
+                    for row in unpack(block):
                         under_way.add(row)
                         yield row
         except ray.exceptions.RayError as error:
@@ -131,25 +131,26 @@ class ClusterError(Exception):
 
 
 class Worker:
-    """A step in a Ray actor: made once, called with tables of one row, one by one also where a block has several."""
+    """A step in a Ray actor: made once, called with one block after the other."""
 
-    def __init__(self, kind: type[Step], config: str, work: str) -> None:
-        self._step, self._ledger = _make(kind, config, work), _ledger(work)
+    def __init__(self, kind: type[Step], config: str, work: str, together: int) -> None:
+        self._step, self._ledger, self._together = _make(kind, config, work), _ledger(work), together
         self._meter = _meter(self._step, waits=True)
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows that go on."""
-        rows = from_table(table)
-        return to_table([out for row in rows for out in guarded(self._step, row, self._ledger, self._meter)])
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        """What becomes of its rows, one after the other."""
+        made = (out for row in unpack(block) for out in guarded(self._step, row, self._ledger, self._meter))
+        yield from pack(made, self._together)
 
 
-def run_task(columns: dict[str, Any], kind: type[Step], config: str, work: str) -> list[dict[str, Any]]:
-    """A step in a Ray task: one row in, any number out."""
-    row = Row.from_dict(columns)
-    if not kind.takes(row):  # most are not: nothing is made for them
-        return [columns]
-    step = _make(kind, config, work)
-    return [out.to_dict() for out in guarded(step, row, _ledger(work), _meter(step, waits=False))]
+def run_task(block: pa.Table, kind: type[Step], config: str, work: str, together: int) -> Iterator[pa.Table]:
+    """A step in a Ray task: the same."""
+    if not any(kind.takes(row) for row in unpack(block)):  # most are not: nothing is made for them
+        yield block
+        return
+    step, ledger = _make(kind, config, work), _ledger(work)
+    meter = _meter(step, waits=False)
+    yield from pack((out for row in unpack(block) for out in guarded(step, row, ledger, meter)), together)
 
 
 def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:

@@ -1,8 +1,8 @@
 """How many workers each stage gets, and whether the job can run here at all.
 
-Ray Data's own operators (repartition, reads) ask for one whole CPU each; pools that pin all of them leave the job
-waiting without a word (reference ray.md 3.4). Where Ray puts an actor is its own matter, so one CPU of every machine is
-kept free: then one is free wherever the actors land.
+Films are split, cast and muxed by tasks; pools that pin all CPUs leave those, and the job, waiting without a word
+(reference ray.md 3.4). Where Ray puts an actor is its own matter, so one CPU of every machine is kept free: then one is
+free wherever the actors land.
 """
 
 import math
@@ -20,8 +20,11 @@ _ROOM_TO_GROW = 1.5
 _SIDE_BY_SIDE = {"crops": 4}
 """Workers of a stage beside each other on one GPU: those that decode and cut out on a core of their own, 65 frames/s at
 1080p, and only look through a network now and then."""
-TASK_CPUS = 0.25
-"""What a split, cast or mux task reserves."""
+TASK_CPUS = 0.245
+"""What a split, cast or mux task reserves. No pool does: Ray Data would fuse the task with its actors (ray.md 3.3)."""
+_FIRST_WORKERS = 0.75
+"""Of the CPUs there are, what the first workers reserve at most. Ray Data sets CPUs aside stage after stage: half of
+all in equal parts, and one worker or task at least. Where those before the mux take all, it gets none."""
 
 
 class PreflightError(Exception):
@@ -81,7 +84,7 @@ def plan_pools(
         )
     at_least = {stage: workers or _AT_LEAST.get(stage, 1) for stage in needs}
     in_all = sum(need * at_least[stage] for stage, need in needs.items())
-    share = min(1.0, safe / in_all, largest / max(needs.values()))
+    share = min(1.0, _FIRST_WORKERS * safe / in_all, largest / max(needs.values()))
     pools = {}
     for stage, need in needs.items():
         # Floor to hundredths: the sum must stay below what is there.

@@ -1,7 +1,7 @@
 """What travels between the steps: one flat Arrow schema, one small class."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -89,11 +89,30 @@ class Row:
         return cls(**{**columns, "facts": json.loads(columns["facts"])})
 
 
-def to_table(rows: list[Row]) -> pa.Table:
-    """Rows as an Arrow table of `SCHEMA`."""
-    return pa.Table.from_pylist([row.to_dict() for row in rows], schema=SCHEMA)
+BLOCK = pa.schema([("rows", pa.list_(pa.struct(list(SCHEMA))))])
+"""What Ray Data sees: a block is one row of its own, with some of ours in it."""
+_MOST_BYTES: Final = 128 * 2**20
+"""Of pixels in a block, about: Ray Data's own default. What is read, sent and kept is whole blocks."""
 
 
-def from_table(table: pa.Table) -> list[Row]:
-    """The rows of a table."""
-    return [Row.from_dict(columns) for columns in table.to_pylist()]
+def pack(rows: Iterable[Row], most: int) -> Iterator[pa.Table]:
+    """Blocks of up to `most` rows, each as soon as it is full."""
+    some: list[Row] = []
+    for row in rows:
+        some.append(row)
+        if len(some) == most or sum(len(each.payload) for each in some) >= _MOST_BYTES:
+            yield _block(some)
+            some = []
+    if some:
+        yield _block(some)
+
+
+def unpack(block: pa.Table) -> Iterator[Row]:
+    """The rows of a block, one after the other: the pixels of one at a time are copied out of it."""
+    for chunk in block["rows"].chunks:
+        for columns in chunk.flatten():
+            yield Row.from_dict(columns.as_py())
+
+
+def _block(rows: list[Row]) -> pa.Table:
+    return pa.Table.from_pylist([{"rows": [row.to_dict() for row in rows]}], schema=BLOCK)

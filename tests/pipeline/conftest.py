@@ -57,7 +57,8 @@ def stages_on_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     map_batches = Dataset.map_batches
 
     def told(self: Any, *arguments: Any, **options: Any) -> Any:
-        made.append(options["fn_constructor_kwargs"]["kind"].name)
+        if "fn_constructor_kwargs" in options:
+            made.append(options["fn_constructor_kwargs"]["kind"].name)
         return map_batches(self, *arguments, **options)
 
     monkeypatch.setattr(Dataset, "map_batches", told)

@@ -93,7 +93,8 @@ def test_ray_accepts_the_sockets_of_the_longest_folder_that_is_let_pass() -> Non
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://localhost:{port}", "127.0.0.1:70000"])
-def test_an_address_at_which_nobody_listens_is_told_at_once(address: str) -> None:
+def test_an_address_at_which_nobody_listens_is_told_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # whatever other tests left connected
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         began = time.monotonic()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pools import Node, PreflightError, plan_pools, share_gpus
+from pipeline.pools import TASK_CPUS, Node, PreflightError, plan_pools, share_gpus
 
 NODES = st.lists(st.builds(Node, cpus=st.floats(0, 256), gpus=st.just(0.0)), min_size=1, max_size=20)
 
@@ -22,8 +22,24 @@ def test_wherever_the_actors_land_one_machine_has_a_cpu_free(nodes: list[Node], 
     for pool in pools.values():
         assert 0 < pool.cpus <= max(node.cpus for node in nodes)
         assert 1 <= pool.min_size <= pool.max_size
+        assert pool.cpus != TASK_CPUS
         if workers is not None:
             assert pool.min_size == pool.max_size == workers
+
+
+@pytest.mark.parametrize("optional", [(), ("enhance",)])
+@pytest.mark.parametrize("cores", range(2, 65))
+def test_the_last_stage_gets_cpus_however_few_there_are(cores: int, optional: tuple[str, ...]) -> None:
+    """Ray Data sets CPUs aside from the first stage to the last (its `resource_manager.py`)."""
+    pools = plan_pools([Node(cores, 0)], optional=optional)
+    least = {stage: pool.cpus * pool.min_size for stage, pool in pools.items()}
+    stages = ["split", "faces", "cast", "crops", "lips", *optional, "composite"]
+    equal = 0.5 * cores / (len(stages) + 1)
+    room = cores - 0.25  # what Ray Data's own actors may have taken
+    for stage in stages:
+        aside = max(equal, least.get(stage, TASK_CPUS))
+        room -= aside if aside <= room else 0
+    assert room >= max(equal, TASK_CPUS)
 
 
 def test_the_workers_fit_on_one_machine_less() -> None:

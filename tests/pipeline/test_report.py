@@ -14,7 +14,7 @@ from pipeline.progress import Progress
 from pipeline.report import RunReport
 from pipeline.report_html import exit_meaning
 from pipeline.report_tables import write_films, write_shards
-from pipeline.rows import Row, from_table, to_table
+from pipeline.rows import Row
 from stages.errors import DubError
 
 FILM = Film(id="a", video="/a.mp4", output="/b.mp4", audio="/a.wav", consent="contract 7")
@@ -23,11 +23,6 @@ FILM = Film(id="a", video="/a.mp4", output="/b.mp4", audio="/a.wav", consent="co
 def shard(code: str = "ok", frames: int = 25, **facts: object) -> Row:
     """A finished shard of film a."""
     return Row("shard", "a", "{}", 0, frames, count=2, code=code, facts={"frames": frames, **facts})
-
-
-def test_a_row_survives_arrow() -> None:
-    row = Row("shard", "a", "{}", 3, 9, 2, "key", True, facts={"s": {"lips": 1.5}}, payload=b"\0\1")
-    assert from_table(to_table([row, Row("film", "b", "{}")])) == [row, Row("film", "b", "{}")]
 
 
 def test_the_first_failure_is_the_film_s_and_stays() -> None:
