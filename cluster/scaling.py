@@ -16,15 +16,14 @@ from typing import Final
 from cluster.simulate import Blocks, Film, films_an_hour, simulate
 from pipeline.config import Config
 from pipeline.feeding import core_ms_by_stage, feed
-from pipeline.flow import rows_a_block
+from pipeline.flow import films_a_block, rows_a_block
 from pipeline.pools import NEEDS, Node, Pool, frame_rate, plan_pools
 from pipeline.recipe import MAX_PAYLOAD, recipe_of
+from pipeline.rows import MOST_BYTES
 
 FRAMES: Final = 15_000
 """Of a film: ten minutes of 1080p at 25 frames/s, a face in every frame."""
 _FPS: Final = 25
-_BLOCK_BYTES: Final = 128 << 20
-"""Above which Ray Data cuts a block apart (`target_max_block_size`)."""
 CORES: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 GPUS: Final = (0, 1, 2, 4, 8, 16, 32, 64)
 FILMS: Final = 10_000
@@ -65,7 +64,7 @@ def blocks_of(pools: Mapping[str, Pool]) -> Blocks:
     recipe, film = recipe_of("musetalk", "none", config_of()), film_of()
     payload = MAX_PAYLOAD * film.frames / film.shards / recipe.longest_shard
     rows = rows_a_block(FILMS, pools)
-    return Blocks(rows, min(rows, int(_BLOCK_BYTES / payload) + 1))
+    return Blocks(rows, min(rows, math.ceil(MOST_BYTES / payload)))
 
 
 def costs(gpus: int) -> dict[str, float]:
@@ -97,12 +96,13 @@ def usable(cores: int) -> int:
 
 def driver_s(blocks: Blocks) -> float:
     """CPU seconds of the driver for a film."""
-    film = film_of()
+    film, together = film_of(), films_a_block(blocks.rows, config_of().run.films_ahead)
     cells = film.cells + 1  # the film has a row of its own beside its cells, and goes all the way
-    before = 2 + 3 * math.ceil(cells / blocks.rows)  # split and cut up; faces, cast, cut up
-    crops = math.ceil((cells + film.shards) / blocks.rows)
-    after = math.ceil(cells / blocks.rows) + math.ceil(film.shards / blocks.with_pixels)  # lips, composite, mux
-    return DRIVER_BLOCK_S * (before + crops + 3 * after)
+    before = 1 + 2 * math.ceil(together * cells / blocks.rows)  # split; faces and cast
+    crops = math.ceil(together * (cells + film.shards) / blocks.rows)
+    pixels = math.ceil(together * film.shards / blocks.with_pixels)
+    after = math.ceil(together * cells / blocks.rows) + pixels  # lips, composite and mux
+    return DRIVER_BLOCK_S * (before + crops + 3 * after) / together
 
 
 def predict(cores: int, gpus: int) -> Point:

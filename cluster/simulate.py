@@ -35,7 +35,7 @@ class Blocks:
     rows: int = 1
     """Cells, and shards on their way to be cut out (`pipeline.flow.rows_a_block`)."""
     with_pixels: int = 1
-    """Shards with their crops or patches, which Ray Data cuts apart by their bytes."""
+    """Shards with their crops or patches: blocks are full by their bytes too (`pipeline.rows.pack`)."""
 
 
 @dataclass

@@ -48,7 +48,7 @@ STEPS: tuple[type[Step], ...] = (
 _TASKS_AT_ONCE = 8  # films split, cast or muxed side by side
 _MOST_ROWS: Final = 16
 """In a block. What the driver does it does for blocks; a worker that dies has at most so many shards begun again."""
-_SHARDS_A_FILM: Final = 4  # at least, as a rule: where shards travel by the block, a quarter as many films do
+_SHARDS_A_FILM: Final = 4  # at least, as a rule
 
 
 def run_inline(films: Iterable[Row], config: Config, work: str) -> Generator[Row, None, None]:
@@ -77,7 +77,7 @@ def run_on_ray(
     context.target_max_block_size = 1
     rows = list(films)
     together = rows_a_block(len(rows), pools)
-    begun_together = max(1, min(config.run.films_ahead, together // _SHARDS_A_FILM))
+    begun_together = films_a_block(together, config.run.films_ahead)
     workers = sum(pool.max_size for pool in pools.values())
     under_way = FilmsUnderWay(config.run.films_ahead, workers, together, begun_together)
     number = hold_back(context, under_way)
@@ -124,6 +124,11 @@ def rows_a_block(films: int, pools: Mapping[str, Pool]) -> int:
     """How many cells or shards travel together, at most: so few that every worker of a stage has two blocks for each
     shard of a film, and none stands idle for long while others finish the last ones. `films`: in the run."""
     return max(1, min(_MOST_ROWS, films // (2 * max(pool.max_size for pool in pools.values()))))
+
+
+def films_a_block(rows: int, ahead: int) -> int:
+    """How many films begin together where up to `rows` shards travel together and `ahead` films may be under way."""
+    return max(1, min(ahead, rows // _SHARDS_A_FILM))
 
 
 class ClusterError(Exception):

@@ -91,7 +91,7 @@ class Row:
 
 BLOCK = pa.schema([("rows", pa.list_(pa.struct(list(SCHEMA))))])
 """What Ray Data sees: a block is one row of its own, with some of ours in it."""
-_MOST_BYTES: Final = 128 * 2**20
+MOST_BYTES: Final = 128 * 2**20
 """Of pixels in a block, about: Ray Data's own default. What is read, sent and kept is whole blocks."""
 
 
@@ -100,7 +100,7 @@ def pack(rows: Iterable[Row], most: int) -> Iterator[pa.Table]:
     some: list[Row] = []
     for row in rows:
         some.append(row)
-        if len(some) == most or sum(len(each.payload) for each in some) >= _MOST_BYTES:
+        if len(some) == most or sum(len(each.payload) for each in some) >= MOST_BYTES:
             yield _block(some)
             some = []
     if some:

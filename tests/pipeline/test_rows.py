@@ -21,7 +21,7 @@ def test_a_row_survives_arrow() -> None:
 def test_blocks_hold_every_row_once_in_order_and_no_more_than_they_may(payloads: list[int], most: int) -> None:
     made = [Row("shard", f"{n}", "{}", payload=bytes(size)) for n, size in enumerate(payloads)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "_MOST_BYTES", 50)
+        patch.setattr(rows, "MOST_BYTES", 50)
         blocks = [list(unpack(block)) for block in pack(made, most)]
     assert [row for block in blocks for row in block] == made
     for block in blocks:
