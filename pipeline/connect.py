@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import warnings
 from dataclasses import replace
 from typing import Final
@@ -31,6 +33,7 @@ def connect(address: str | None) -> list[Node]:
 
     _quieten()
     if not ray.is_initialized():
+        stopped = signal.getsignal(signal.SIGTERM)
         address = address or os.environ.get("RAY_ADDRESS")
         if address:
             _answers(address)
@@ -41,6 +44,9 @@ def connect(address: str | None) -> list[Node]:
             quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
             # `local`: without it Ray takes any cluster that somebody runs on this machine.
             ray.init("local", num_cpus=cores, _system_config=WORKERS_STAY, _temp_dir=session_folder(), **quiet)
+        if threading.current_thread() is threading.main_thread():
+            # Ray's core has put a handler before it that prints its stack: nothing for whoever stops a run to see.
+            signal.signal(signal.SIGTERM, stopped)
     alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0), name) for name, resources in alive]
 
