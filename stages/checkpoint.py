@@ -7,7 +7,7 @@ pickle, as a zip, or as safetensors. What is wrong with a file is said in one wo
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -106,17 +106,16 @@ class WeightsFile:
         official: Mapping[str, Tensor],
         *,
         foreign: Mapping[str, str] | None = None,
-        unneeded: Callable[[str], bool] = lambda key: False,
     ) -> State:
         """`state` as float32, in the order of `official` (a network's, may be on meta), names and shapes the same.
 
-        `foreign`: a key that gives another network away -> what it is. `unneeded`: whether a key takes no part in
-        inference (batch norm's counters): it may be missing, then it is zero, and keeps its type.
+        `foreign`: a key that gives another network away -> what it is. Counters (`is_counter`) may be missing, then
+        they are zero, and keep their type.
         """
         for key, what in (foreign or {}).items():
             if key in state and key not in official:
                 raise self.refusal(f"this is {what}")
-        missing = [k for k in official if k not in state and not unneeded(k)]
+        missing = [k for k in official if k not in state and not is_counter(k)]
         unknown = [k for k in state if k not in official]
         shapes = [
             f"{k} is {tuple(v.shape)} instead of {tuple(official[k].shape)}"
@@ -132,7 +131,7 @@ class WeightsFile:
             raise self.refusal(f"these are weights of another network ({'; '.join(faults)})")
         whole = {k: state.get(k, torch.zeros((), dtype=torch.int64)) for k in official}
         for key, value in whole.items():
-            if not unneeded(key):
+            if not is_counter(key):
                 whole[key] = value.to(torch.float32)
                 if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
                     raise self.refusal(f"{key} holds values that are not finite numbers: the file is damaged")
@@ -162,3 +161,8 @@ class WeightsFile:
 def first_line(error: BaseException) -> str:
     """The beginning of a message, short enough to be quoted in another."""
     return str(error).strip().split("\n")[0][:120]
+
+
+def is_counter(key: str) -> bool:
+    """Whether a key is batch norm's count of batches: it takes no part in inference, and converters drop it."""
+    return key.endswith("num_batches_tracked")

@@ -22,7 +22,6 @@ from stages.networks import Device
 
 _MODULES = 4  # stacked hourglasses of 2DFAN-4, the size face_alignment calls LARGE
 _REFERENCE_SCALE = 165.0  # face_alignment's own for YuNet, whose boxes are like ours (195 is for the smaller S3FD's)
-_COUNTER = "num_batches_tracked"
 
 
 class Fan:
@@ -54,7 +53,7 @@ class Fan:
         file = WeightsFile(path, "FAN weights", "«dubline weights fetch 2dfan4» fetches the official 2DFAN4 file")
         with torch.device("meta"):  # no second of random numbers that are overwritten at once
             net = FAN(_MODULES)
-        state = file.conform(file.state(), net.state_dict(), unneeded=lambda key: key.endswith(_COUNTER))
+        state = file.conform(file.state(), net.state_dict())
         net.load_state_dict(state, assign=True)
         net.eval().requires_grad_(False)
         with self._batches.fitting("its weights"):

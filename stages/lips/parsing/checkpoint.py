@@ -23,9 +23,7 @@ def load(path: Path) -> State:
     file = WeightsFile(path, "face parser weights", _ADVICE)
     with torch.device("meta"):
         official = BiSeNet().state_dict()
-    return file.conform(
-        file.state(), official, foreign=_FOREIGN, unneeded=lambda key: key.endswith("num_batches_tracked")
-    )
+    return file.conform(file.state(), official, foreign=_FOREIGN)
 
 
 def network(path: Path) -> BiSeNet:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from stages.checkpoint import State, WeightsFile, first_line
+from stages.checkpoint import State, WeightsFile, first_line, is_counter
 from stages.lips.wav2lip.network import Wav2Lip
 
 _ADVICE: Final = (
@@ -38,7 +38,7 @@ def load(path: Path) -> State:
         official = Wav2Lip().state_dict()
     # In a script names may differ, if order and shapes agree (wav2lip.md 1.2).
     state = _renamed(file.plain(_script(file)), official) if file.layout() == "script" else file.state()
-    return file.conform(state, official, foreign=_FOREIGN, unneeded=_counter)
+    return file.conform(state, official, foreign=_FOREIGN)
 
 
 def network(path: Path) -> Wav2Lip:
@@ -47,11 +47,6 @@ def network(path: Path) -> Wav2Lip:
         net = Wav2Lip()
     net.load_state_dict(load(path), strict=True, assign=True)
     return net.eval().requires_grad_(False)
-
-
-def _counter(key: str) -> bool:
-    """Whether `key` takes no part in inference; converters to other formats drop it."""
-    return key.endswith("num_batches_tracked")
 
 
 def _script(file: WeightsFile) -> State:
@@ -81,8 +76,8 @@ def _renamed(state: State, official: Mapping[str, Tensor]) -> State:
     """`state` under the official names where its tensors come in the same order and shapes, else unchanged."""
     if state.keys() == official.keys():
         return state
-    given = [value for key, value in state.items() if not _counter(key)]
-    wanted = {key: value for key, value in official.items() if not _counter(key)}
+    given = [value for key, value in state.items() if not is_counter(key)]
+    wanted = {key: value for key, value in official.items() if not is_counter(key)}
     if [v.shape for v in given] != [v.shape for v in wanted.values()]:
         return state
     return dict(zip(wanted, given, strict=True))
