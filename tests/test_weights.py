@@ -448,7 +448,7 @@ def test_layout_of_a_local_folder_is_that_folder_with_every_file_checked(tmp_pat
     weights = Weights(str(tmp_path))
     (tmp_path / "net").mkdir()
     (tmp_path / "net/config.json").write_bytes(b"{}")
-    with pytest.raises(DubError, match="dubline weights fetch pair`"):
+    with pytest.raises(DubError, match="dubline weights fetch pair --url URL`"):
         weights.layout(["pair-config", "pair"])
     (tmp_path / "net/model.bin").write_bytes(b"other")
     with pytest.raises(DubError, match="expected sha256"):

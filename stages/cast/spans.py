@@ -91,5 +91,6 @@ def opacity(times: F64, spans: Sequence[Span] | None, fade_s: float) -> F32:
     fade = np.minimum(fade_s, (ends[own] - starts[own]) / 2)
     if fade_s == 0:
         return np.asarray(inside, np.float32)
-    share = np.clip(np.minimum(since, left) / fade, 0, 1)
+    with np.errstate(over="ignore"):  # of a fade so short that the share is more than the largest number: whole
+        share = np.clip(np.minimum(since, left) / fade, 0, 1)
     return np.asarray(np.where(inside, share, 0), np.float32)
