@@ -28,6 +28,7 @@ ENDED: Final = ("SUCCEEDED", "FAILED", "STOPPED")
 _POLL_S: Final = 0.5
 _PATIENCE_S: Final = 120.0  # a head that is restarted with its state is back within that
 _RACES: Final = 10
+_AGENT_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -149,16 +150,28 @@ class Jobs:
             )
             labels = {NAME: name, TRY: str(number), DIGEST: job.digest}
             try:
-                with asking(self.address):
-                    self._client.submit_job(
-                        entrypoint=job.entrypoint, submission_id=new, runtime_env=job.runtime_env, metadata=labels
-                    )
+                self._start(new, job, labels)
             except DubError as error:
                 if "already exists" not in str(error):
                     raise
                 continue  # somebody else was faster
             return Submission(new, "again" if number > 1 else "new")
         raise DubError("internal", f"{self.address}: job {name}: others submit it again and again")
+
+    def _start(self, new: str, job: Upload, labels: dict[str, str]) -> None:
+        """A head that has just been started answers some seconds before it can start jobs."""
+        over = self._clock() + _AGENT_S
+        while True:
+            try:
+                with asking(self.address):
+                    self._client.submit_job(
+                        entrypoint=job.entrypoint, submission_id=new, runtime_env=job.runtime_env, metadata=labels
+                    )
+                return
+            except DubError as error:
+                if "No available agent" not in str(error) or self._clock() > over:
+                    raise
+            self._pause(_POLL_S)
 
     def follow(self, job: str, write: Callable[[str], object]) -> int:
         """Pass on what the driver of a try says, from its beginning, until it ends; its exit status.

@@ -82,7 +82,8 @@ def run_on_ray(
     under_way = FilmsUnderWay(config.run.films_ahead, workers, together, begun_together)
     number = hold_back(context, under_way)
     told = {"config": config.model_dump_json(), "work": work, "together": together}
-    blocks: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
+    # A batch is a block, which workers may look at without a copy.
+    blocks: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
     with ray.data.DataContext.current(context):
         send([Sample(STAGE_QUEUED, len(rows), (Split.name,))])
         data = ray.data.from_arrow(list(pack(rows, begun_together)))

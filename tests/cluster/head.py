@@ -44,7 +44,12 @@ class Head:
     def ray_job_submit(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Ray's own command in a checkout: `ray job submit --working-dir . -- COMMAND`."""
         submit = ["ray.scripts.scripts", "job", "submit", "--address", self.address, "--working-dir", "."]
-        return self._typed(*submit, "--", *command)
+        over = time.monotonic() + _START_S
+        while True:
+            done = self._typed(*submit, "--", *command)
+            if "No available agent" not in done.stderr or time.monotonic() > over:
+                return done
+            time.sleep(1)  # as it asks for: the head has just been started
 
     def _typed(self, *words: str) -> subprocess.CompletedProcess[str]:
         own = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}

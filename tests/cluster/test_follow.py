@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import cluster.jobs_cli
 from cluster.cli import joined
 from cluster.jobs import Jobs
+from cluster.upload import Upload
 from stages.errors import DubError
 
 LOG = "".join(f"line {number}\n" for number in range(10))
@@ -41,6 +42,16 @@ class Client:
     def get_job_logs(self, job: str) -> str:
         return LOG
 
+    def list_jobs(self) -> list[Any]:
+        return []
+
+    def submit_job(self, **_: object) -> None:
+        if self.gone:
+            self.gone -= 1
+            raise RuntimeError(
+                "Request failed with status code 500: No available agent to submit job"
+            )
+
 
 def jobs(client: Client, seconds: Iterator[float]) -> Jobs:
     return Jobs("http://head:8265", client=client, clock=lambda: next(seconds), pause=lambda s: None)  # type: ignore[arg-type]
@@ -63,6 +74,13 @@ def test_a_head_that_stays_away_ends_it() -> None:
     with pytest.raises(DubError, match="does not answer") as raised:
         jobs(Client([], gone=10_000), iter(range(0, 10_000, 10))).follow("night", len)
     assert raised.value.code == "not_found"
+
+
+def test_a_head_that_was_just_started_is_waited_for_to_submit() -> None:
+    job = Upload("python -m pipeline run night.jsonl", {}, "digest")
+    assert jobs(Client([], gone=3), iter(range(1000))).submit("night", job).how == "new"
+    with pytest.raises(DubError, match="No available agent"):
+        jobs(Client([], gone=10_000), iter(range(0, 10_000, 10))).submit("night", job)
 
 
 def test_to_follow_no_job_is_a_usage_error() -> None:

@@ -7,11 +7,15 @@ from typing import Literal
 import av
 import numpy as np
 import pytest
+from ray.data import Dataset
 
 from pipeline import Config, dub
+from pipeline.flow import run_on_ray
 from pipeline.keys import landmarks_key
+from pipeline.pools import Node, plan_pools
 from pipeline.recipe import recipe_of
 from pipeline.report import RunReport
+from pipeline.rows import Row
 from stages.arrays import I32
 from stages.cast.types import Cast
 from stages.crops.crops import Crops
@@ -32,6 +36,16 @@ def settings(generator: str, checkpoint: Path, **more: object) -> Config:
     """Lossless, small shards."""
     lips = {"generator": generator, "wav2lip": {"weights": str(checkpoint)}}
     return Config.model_validate({"encode": {"codec": "ffv1"}, "lips": lips, **more})
+
+
+def test_ray_data_takes_stages_that_reserve_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages_on_ray: list[str]
+) -> None:
+    """It has conditions of its own for those. No machine here has a GPU: the graph is made, and not run."""
+    pools = plan_pools([Node(8, 1, gpu_gib=80)], on_gpu={"crops": 4.0, "lips": 8.0})
+    monkeypatch.setattr(Dataset, "iter_internal_ref_bundles", lambda _: iter(()))
+    assert list(run_on_ray([Row("film", "a", "{}")], Config(), str(tmp_path), pools)) == []
+    assert stages_on_ray == list(pools)
 
 
 @pytest.mark.parametrize(("generator", "workers"), [("mouthwarp", 2), ("wav2lip", 1)])
