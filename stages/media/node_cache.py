@@ -70,7 +70,7 @@ def whole(copy: NodeCopy) -> Path:
     """The copy, made unless it is there. Raises DubError as `localize`."""
     folder, url = copy.path.parent, copy.url
     with FileLock(folder / f".{copy.path.name}.lock"):
-        if not copy.path.exists():
+        if not _used(copy.path):
             _remove_abandoned(folder)
             fs, remote = file_system(url)
             with publishing(str(copy.path)) as partial:
@@ -80,8 +80,16 @@ def whole(copy: NodeCopy) -> Path:
             for part in folder.glob(f"{copy.path.name}.*"):  # what was read of it by ranges
                 part.unlink(missing_ok=True)
             make_room(folder, copy.limit)
-        os.utime(copy.path)  # in use: the last to go
     return copy.path
+
+
+def _used(path: Path) -> bool:
+    """Whether a copy is there; from now on it is the last to go. In one step: others make room meanwhile."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def changed(url: str) -> DubError:
@@ -135,5 +143,9 @@ def make_room(folder: Path, limit: int) -> None:
         for asked_for, size, copy in sorted(copies):
             if total <= limit or asked_for > time.time() - _IN_USE_S:
                 return
-            copy.unlink(missing_ok=True)
+            # A long one takes seconds to delete, in which others are asked for.
+            with suppress(FileNotFoundError):
+                if copy.stat().st_mtime > asked_for:
+                    continue
+                copy.unlink()
             total -= size

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from stages.errors import DubError
-from stages.media import remote, storage
+from stages.media import node_cache, remote, storage
 from stages.media.node_cache import localize
 
 
@@ -216,6 +216,44 @@ def test_the_cache_makes_room_by_what_nobody_asked_for_longest(memory: str, tmp_
     storage.write_bytes(f"{memory}/more.mp4", b"m" * 1000)
     localize(f"{memory}/more.mp4", tmp_path, 1000)
     assert [copy.exists() for copy in copies] == [True, False, False, True], "in use within the hour: never deleted"
+
+
+def test_a_copy_that_is_asked_for_while_room_is_made_stays(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To delete a long film takes seconds, in which others come for what is to go next."""
+    copies = []
+    for number in range(2):
+        storage.write_bytes(f"{memory}/{number}.mp4", bytes([number]) * 1000)
+        copies.append(localize(f"{memory}/{number}.mp4", tmp_path, 10_000))
+        os.utime(copies[-1], (number + 1, number + 1))
+    delete = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        delete(path, missing_ok)
+        if path == copies[0]:
+            assert localize(f"{memory}/1.mp4", tmp_path) == copies[1]
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    node_cache.make_room(tmp_path, 0)
+    assert [copy.exists() for copy in copies] == [False, True]
+
+
+def test_a_copy_that_goes_while_it_is_asked_for_is_made_again(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.write_bytes(f"{memory}/a.mp4", b"film")
+    copy = localize(f"{memory}/a.mp4", tmp_path)
+    os.utime(copy, (1, 1))
+    touch = os.utime
+
+    def utime(path: Path) -> None:
+        monkeypatch.setattr(os, "utime", touch)
+        node_cache.make_room(tmp_path, 0)  # another process, just before
+        touch(path)
+
+    monkeypatch.setattr(os, "utime", utime)
+    assert localize(f"{memory}/a.mp4", tmp_path).read_bytes() == b"film"
 
 
 def _localize(url: str, cache: Path, log: Path, barrier: object) -> None:
