@@ -48,9 +48,7 @@ class Client:
     def submit_job(self, **_: object) -> None:
         if self.gone:
             self.gone -= 1
-            raise RuntimeError(
-                "Request failed with status code 500: No available agent to submit job"
-            )
+            raise RuntimeError("Request failed with status code 500: No available agent to submit job")
 
 
 def jobs(client: Client, seconds: Iterator[float]) -> Jobs:
