@@ -36,7 +36,7 @@ from stages.speech.samples import RATE
 from stages.speech.track import choose_track, stated_length_s
 from stages.split.cut import cut_ranges
 from stages.urls import without_secrets
-from stages.weights import Weights
+from stages.weights import REGISTRY, Weights
 
 _log = logging.getLogger(__name__)
 
@@ -79,9 +79,12 @@ def plan_films(manifest: str, config: Config, work: str = "work") -> Iterator[Pl
     read = read_manifest(manifest, config.run.roots)
     weights = Weights(config.weights_dir)
     absent = [spec for spec in weights_in_use(read.films, config) if not weights.has(spec)]
-    if absent:
-        names = " ".join(without_secrets(spec) for spec in absent)
+    names = " ".join(spec for spec in absent if spec in REGISTRY)
+    if names:
         _log.warning("WARNING: this machine lacks weights; to run from here: dubline weights fetch %s", names)
+    files = ", ".join(without_secrets(spec) for spec in absent if spec not in REGISTRY)
+    if files:
+        _log.warning("WARNING: this machine lacks weights that the config names: %s", files)
     if config.run.commercial:
         check_licences(read.films, config)
     for problem in read.refused:

@@ -172,10 +172,14 @@ class _Part:
         copy = self._copy
         with storage.naming_the_disk(self._path.parent), self._marking:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            if os.fstat(self._file).st_size < copy.size:  # new
-                os.ftruncate(self._file, copy.size + self._count)
-            os.utime(self._file)  # in use: the last to go
-            self._finish()  # who set the last mark may have been killed
+            try:
+                if os.fstat(self._file).st_size < copy.size:  # new
+                    os.ftruncate(self._file, copy.size + self._count)
+                os.utime(self._file)  # in use: the last to go
+                self._finish()  # who set the last mark may have been killed
+            except OSError:  # and nobody will close it
+                self.close()
+                raise
 
     def close(self) -> None:
         os.close(self._file)

@@ -325,6 +325,22 @@ def test_a_full_disk_is_named(site: Site, film: Path, tmp_path: Path, monkeypatc
     assert str(tmp_path) in caught.value.message
 
 
+def test_a_disk_that_takes_no_file_so_long_costs_no_descriptors(
+    site: Site, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(*_: object) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    source = ranged(put(site, film), tmp_path)
+    monkeypatch.setattr(os, "ftruncate", too_long)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        with pytest.raises(DubError) as caught, open_media(source):
+            pass
+        assert caught.value.code == "disk_full"
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_holes_take_no_room_and_the_oldest_parts_go(site: Site, tmp_path: Path) -> None:
     for name in ("a", "b"):
         site.files[f"/{name}.mp4"] = os.urandom(100 * BLOCK)

@@ -136,6 +136,10 @@ def test_plan_warns_of_weights_that_are_not_here(rows: Path, monkeypatch: pytest
     told = dubline("plan", rows, "--config", "configs/wav2lip.yaml").output
     assert "WARNING: this machine lacks weights; to run from here: dubline weights fetch wav2lip_gan\n" in told
     assert "lacks weights" not in dubline("plan", rows).output
+    own = rows.parent / "own.pth"  # which nobody can fetch
+    told = dubline("plan", rows, "--set", "lips.generator=wav2lip", "--set", f"lips.wav2lip.weights={own}").output
+    assert f"WARNING: this machine lacks weights that the config names: {own}\n" in told
+    assert "dubline weights fetch" not in told
 
 
 def test_weights_list_fetch_and_verify(tmp_path: Path, weights_dir: Path) -> None:
