@@ -39,7 +39,7 @@ def connect(address: str | None) -> list[Node]:
             _answers(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
-            # Ray Data needs two CPUs to keep its own operators going; on one core they share it.
+            # `plan_pools` wants one beside the workers'; on one core they share it.
             cores = max(2, int(usable_cores()))
             quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
             # `local`: without it Ray takes any cluster that somebody runs on this machine.

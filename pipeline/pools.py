@@ -79,8 +79,8 @@ def plan_pools(
     if usable < 1:
         shapes = ", ".join(f"{node.cpus:g}" for node in nodes)
         raise PreflightError(
-            f"the cluster's machines have {shapes} CPU(s); Ray Data needs one for its own operators beside the "
-            "workers': use a machine with 2 or more, or run with --executor inline"
+            f"the cluster's machines have {shapes} CPU(s); one is for the tasks that split, cast and mux films, beside "
+            "the workers': use a machine with 2 or more, or run with --executor inline"
         )
     at_least = {stage: workers or _AT_LEAST.get(stage, 1) for stage in needs}
     in_all = sum(need * at_least[stage] for stage, need in needs.items())
