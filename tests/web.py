@@ -22,6 +22,8 @@ class Site:
     """What HEAD says of a file's length, where that is not the truth."""
     shorter: int = 0
     """Bytes that the answer to a range lacks."""
+    refuses: bool = False
+    """Whether it answers every GET with 403."""
     hangs: bool = False
     """Whether it never answers a GET."""
     busy_after: int | None = None
@@ -65,8 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         if site.busy_after is not None and sum(each[:3] == "GET" for each in site.asked) > site.busy_after:
             self.send_error(503)
             return
-        if self._file not in site.files:
-            self.send_error(404)
+        if site.refuses or self._file not in site.files:
+            self.send_error(403 if site.refuses else 404)
             return
         data = site.files[self._file]
         if asked and site.ranges:

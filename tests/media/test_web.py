@@ -43,6 +43,13 @@ def test_what_is_not_there_and_what_is_refused_is_said(site: Site) -> None:
         storage.read_bytes(f"{site.url}/none")
     with pytest.raises(FileNotFoundError):
         storage.read_range(f"{site.url}/none", 0, 10)
+    site.refuses, site.files["/a.mp4"] = True, b"film"
+    for read in (storage.read_bytes, lambda url: storage.read_range(url, 0, 4)):
+        site.asked.clear()
+        with pytest.raises(DubError, match=r"the storage refuses .*403") as caught:
+            read(f"{site.url}/a.mp4")
+        assert caught.value.code == "unreachable"
+        assert len(site.asked) == 1, "to ask again does not help"
 
 
 def test_a_file_of_a_server_that_gives_out_no_parts_is_copied(site: Site, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,3 +43,12 @@ def test_a_full_block_leaves_before_the_next_row_is_made() -> None:
     blocks = pack(making(), 2)
     next(blocks)
     assert taken == [0, 1]
+
+
+def test_blocks_that_were_joined_and_sliced_without_a_copy_have_their_own_rows() -> None:
+    made = [Row("shard", f"{number}", "{}", payload=bytes([number])) for number in range(6)]
+    joined = pa.concat_tables(pack(made, 2))
+    for table in (joined, joined.combine_chunks()):  # in three chunks, and in one
+        assert list(unpack(table)) == made
+        assert list(unpack(table.slice(1, 1))) == made[2:4]
+        assert not list(unpack(table.slice(1, 0)))
