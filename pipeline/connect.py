@@ -44,7 +44,7 @@ def connect(address: str | None) -> list[Node]:
             quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
             # `local`: without it Ray takes any cluster that somebody runs on this machine.
             ray.init("local", num_cpus=cores, _system_config=WORKERS_STAY, _temp_dir=session_folder(), **quiet)
-        if threading.current_thread() is threading.main_thread():
+        if stopped is not None and threading.current_thread() is threading.main_thread():
             # Ray's core has put a handler before it that prints its stack: nothing for whoever stops a run to see.
             signal.signal(signal.SIGTERM, stopped)
     alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
