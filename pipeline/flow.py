@@ -45,7 +45,7 @@ STEPS: tuple[type[Step], ...] = (
     MuxFilm,
 )
 """In the order the data goes through."""
-_TASKS_AT_ONCE = 8  # films split, cast or muxed side by side
+_TASKS_AT_ONCE = 8  # films split, cast or muxed side by side; on fewer cores each is a process more to start
 _MOST_ROWS: Final = 16
 """In a block. What the driver does it does for blocks; a worker that dies has at most so many shards begun again."""
 _SHARDS_A_FILM: Final = 4  # at least, as a rule
@@ -81,6 +81,7 @@ def run_on_ray(
     workers = sum(pool.max_size for pool in pools.values())
     under_way = FilmsUnderWay(config.run.films_ahead, workers, together, begun_together)
     number = hold_back(context, under_way)
+    at_once = max(2, min(_TASKS_AT_ONCE, int(ray.cluster_resources().get("CPU", 0))))
     told = {"config": config.model_dump_json(), "work": work, "together": together}
     # A batch is a block, which workers may look at without a copy.
     blocks: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
@@ -103,7 +104,7 @@ def run_on_ray(
                     run_task,
                     fn_kwargs={"kind": kind, **told},
                     num_cpus=TASK_CPUS,
-                    compute=TaskPoolStrategy(size=_TASKS_AT_ONCE),
+                    compute=TaskPoolStrategy(size=at_once),
                     **blocks,
                 )
         try:
