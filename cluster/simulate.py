@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from pipeline.ahead import FilmsUnderWay
-from pipeline.pools import NEEDS, Pool
+from pipeline.pools import NEEDS, Pool, tasks_at_once
 from pipeline.rows import PAINTING, Row
-
-_TASKS_AT_ONCE = 8  # films split or muxed side by side (pipeline.flow)
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def simulate(
 
     `costs`: seconds of a worker for one frame, by stage; `cores`: that workers share.
     """
-    stages = list(_stages(film, pools, costs))
+    stages = list(_stages(film, pools, costs, tasks_at_once(cores)))
     by_name = {stage.name: stage for stage in stages}
     by_name["split"].waiting.extend((number, 1) for number in range(films))
     gate = FilmsUnderWay(16, sum(pool.max_size for pool in pools.values()), blocks.rows)
@@ -125,11 +123,11 @@ def _cut(rows: int, most: int) -> list[int]:
     return [min(most, rows - first) for first in range(0, rows, most)]
 
 
-def _stages(film: Film, pools: Mapping[str, Pool], costs: Mapping[str, float]) -> Iterator[_Stage]:
-    yield _Stage("split", _TASKS_AT_ONCE, 0.0, film.split_s)
+def _stages(film: Film, pools: Mapping[str, Pool], costs: Mapping[str, float], tasks: int) -> Iterator[_Stage]:
+    yield _Stage("split", tasks, 0.0, film.split_s)
     yield _Stage("faces", pools["faces"].max_size, NEEDS["faces"], costs["faces"] * film.frames / film.cells)
     for name in PAINTING:
         if name in costs:
             cores = 1.0 if pools[name].gpus else NEEDS[name]
             yield _Stage(name, pools[name].max_size, cores, costs[name] * film.frames / film.shards)
-    yield _Stage("mux", _TASKS_AT_ONCE, 0.0, film.mux_s)
+    yield _Stage("mux", tasks, 0.0, film.mux_s)

@@ -57,7 +57,11 @@ class FilmsUnderWay:
 
 
 class FilmsAhead(BackpressurePolicy):  # type: ignore[misc]
-    """Asks `FilmsUnderWay` before Ray Data begins a film. It lives in the driver, with the executor."""
+    """Asks `FilmsUnderWay` before Ray Data begins a film. It lives in the driver, with the executor.
+
+    Of all that is ours, only this sees Ray Data's operators while they work: here, too, they are made to forget what
+    each block was like, 1.3 KB of it, which they keep for statistics that nobody asks for.
+    """
 
     def __init__(self, data_context: Any, topology: Any, resource_manager: Any) -> None:
         super().__init__(data_context, topology, resource_manager)
@@ -66,7 +70,6 @@ class FilmsAhead(BackpressurePolicy):  # type: ignore[misc]
     def can_add_input(self, op: Any) -> bool:
         """Whether `op` may take another row: always, but for the stage that begins films."""
         for blocks in op.get_stats().values():
-            # What each was like, 1.3 KB of it, for statistics at the end that nobody asks for.
             blocks.clear()
         if self._films is None or any(source.input_dependencies for source in op.input_dependencies):
             return True

@@ -20,7 +20,7 @@ from pipeline.guard import guarded
 from pipeline.ledger import WorkFolder
 from pipeline.logs import log_worker
 from pipeline.metrics import STAGE_QUEUED, Sample, StepMeter, send
-from pipeline.pools import OPTIONAL, TASK_CPUS, Pool
+from pipeline.pools import OPTIONAL, TASK_CPUS, Pool, tasks_at_once
 from pipeline.rows import SCHEMA, Row, pack, unpack
 from pipeline.steps.base import Step
 from pipeline.steps.cast import MakeCast
@@ -45,7 +45,6 @@ STEPS: tuple[type[Step], ...] = (
     MuxFilm,
 )
 """In the order the data goes through."""
-_TASKS_AT_ONCE = 8  # films split, cast or muxed side by side; on fewer cores each is a process more to start
 _MOST_ROWS: Final = 16
 """In a block. What the driver does it does for blocks; a worker that dies has at most so many shards begun again."""
 _SHARDS_A_FILM: Final = 4  # at least, as a rule
@@ -81,7 +80,7 @@ def run_on_ray(
     workers = sum(pool.max_size for pool in pools.values())
     under_way = FilmsUnderWay(config.run.films_ahead, workers, together, begun_together)
     number = hold_back(context, under_way)
-    at_once = max(2, min(_TASKS_AT_ONCE, int(ray.cluster_resources().get("CPU", 0))))
+    at_once = tasks_at_once(ray.cluster_resources().get("CPU", 0.0))
     told = {"config": config.model_dump_json(), "work": work, "together": together}
     # A batch is a block, which workers may look at without a copy.
     blocks: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
@@ -146,23 +145,24 @@ class Worker:
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """What becomes of its rows, one after the other."""
-        made = (out for row in unpack(block) for out in guarded(self._step, row, self._ledger, self._meter))
-        yield from pack(made, self._together)
+        yield from pack(_each(self._step, unpack(block), self._ledger, self._meter), self._together)
 
 
 def run_task(block: pa.Table, kind: type[Step], config: str, work: str, together: int) -> Iterator[pa.Table]:
     """A step in a Ray task: the same."""
-    if not any(kind.takes(row) for row in unpack(block)):  # most are not: nothing is made for them
+    rows = list(unpack(block))  # without pixels
+    if not any(kind.takes(row) for row in rows):  # most are not: nothing is made for them
         yield block
         return
-    step, ledger = _make(kind, config, work), _ledger(work)
-    meter = _meter(step, waits=False)
-    yield from pack((out for row in unpack(block) for out in guarded(step, row, ledger, meter)), together)
+    step = _make(kind, config, work)
+    yield from pack(_each(step, rows, _ledger(work), _meter(step, waits=False)), together)
 
 
-def _each(step: Step, rows: Iterator[Row]) -> Iterator[Row]:
+def _each(
+    step: Step, rows: Iterable[Row], ledger: Attempts | None = None, meter: StepMeter | None = None
+) -> Iterator[Row]:
     for row in rows:
-        yield from guarded(step, row)
+        yield from guarded(step, row, ledger, meter)
 
 
 def _make(kind: type[Step], config: str, work: str) -> Step:

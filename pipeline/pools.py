@@ -22,6 +22,7 @@ _SIDE_BY_SIDE = {"crops": 4}
 1080p, and only look through a network now and then."""
 TASK_CPUS = 0.245
 """What a split, cast or mux task reserves. No pool does: Ray Data would fuse the task with its actors (ray.md 3.3)."""
+_MOST_TASKS = 8
 _FIRST_WORKERS = 0.75
 """Of the CPUs there are, what the first workers reserve at most. Ray Data sets CPUs aside stage after stage: half of
 all in equal parts, and one worker or task at least. Where those before the mux take all, it gets none."""
@@ -111,6 +112,11 @@ def plan_pools(
             "free on each machine: lower run.workers"
         )
     return pools
+
+
+def tasks_at_once(cpus: float) -> int:
+    """Films that are split, cast or muxed side by side: more than there are cores are only more processes to start."""
+    return max(2, min(_MOST_TASKS, int(cpus)))
 
 
 def balance(

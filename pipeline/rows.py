@@ -97,12 +97,13 @@ MOST_BYTES: Final = 128 * 2**20
 
 def pack(rows: Iterable[Row], most: int) -> Iterator[pa.Table]:
     """Blocks of up to `most` rows, each as soon as it is full."""
-    some: list[Row] = []
+    some, size = list[Row](), 0
     for row in rows:
         some.append(row)
-        if len(some) == most or sum(len(each.payload) for each in some) >= MOST_BYTES:
+        size += len(row.payload)
+        if len(some) == most or size >= MOST_BYTES:
             yield _block(some)
-            some = []
+            some, size = [], 0
     if some:
         yield _block(some)
 
